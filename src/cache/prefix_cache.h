@@ -1,0 +1,79 @@
+// Radix tree over token ids: which prefixes are in the KV pool, and in which pages
+// (spec: scheduler-and-cache 3). Ids and counts only. Used by the scheduler's thread alone.
+//
+// Page ownership: a page is free (PagePool), cached (owned by a tree node) or private (owned by a
+// Sequence). free + cached + private = total after every operation.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/page_pool.h"
+
+namespace fathom {
+
+class PrefixCache;
+
+// Holds a cached prefix against eviction. Move-only; giving it back is its destructor.
+class PrefixLease {
+ public:
+  PrefixLease() = default;
+  PrefixLease(PrefixLease&& other) noexcept;
+  PrefixLease& operator=(PrefixLease&& other) noexcept;
+  ~PrefixLease();
+
+  int32_t tokens() const { return tokens_; }  // multiple of the page size
+
+ private:
+  friend class PrefixCache;
+  PrefixCache* cache_ = nullptr;
+  struct RadixNode* node_ = nullptr;
+  int32_t tokens_ = 0;
+};
+
+struct PrefixMatch {
+  PrefixLease lease;
+  std::vector<PageId> pages;  // of the matched tokens, in order
+};
+
+class PrefixCache {
+ public:
+  // disabled: never matches, and insert frees what it is given.
+  PrefixCache(PagePool& pool, bool enabled);
+  ~PrefixCache();
+
+  // Longest cached prefix of `tokens` in `ns`, rounded down to whole pages, at most max_tokens.
+  // `now` refreshes the path for LRU.
+  PrefixMatch match(std::string_view ns, std::span<const int32_t> tokens, int32_t max_tokens,
+                    double now);
+  // Length that match() would find, without touching anything (for policies).
+  int32_t peek(std::string_view ns, std::span<const int32_t> tokens, int32_t max_tokens) const;
+
+  // Hands the pages of `tokens` (computed KV; pages.size() == ceil(tokens / page_size)) to the tree,
+  // of which the first `lease.tokens()` are already cached and leased. Duplicates of what is cached
+  // meanwhile and a partial last page go back to the pool. Replaces `lease` by one on the whole
+  // inserted prefix and `pages` by the tree's pages for it, so that a running sequence can go on
+  // using them. To end the sequence, drop the lease.
+  void insert(std::string_view ns, std::span<const int32_t> tokens, std::vector<PageId>& pages,
+              PrefixLease& lease, double now);
+
+  // Frees least recently used, unleased leaves until `pages` more are free; returns how many it freed.
+  int32_t evict(int32_t pages);
+  int32_t evictable_pages() const;
+  int32_t cached_pages() const;
+  // Forgets everything that is not leased.
+  void flush();
+
+  bool enabled() const;
+
+ private:
+  friend class PrefixLease;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,87 @@
+// The engine as the server sees it: submit requests, receive token events, abort, ask for state.
+// All methods may be called from any thread; they only put a message into the engine's inbox.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "engine/plan.h"
+#include "request/request.h"
+#include "request/token_event.h"
+
+namespace fathom {
+
+// Called on the engine thread, once per step with news; must not block (post to your executor).
+using OnTokens = std::function<void(TokenEvent&&)>;
+
+// A request in flight. Destroying it before the finish event aborts the request: its pages return
+// within one step. Move-only.
+class TokenStream {
+ public:
+  TokenStream() = default;
+  TokenStream(TokenStream&&) noexcept;
+  TokenStream& operator=(TokenStream&&) noexcept;
+  ~TokenStream();
+  // Ends generation early because the text layer saw a stop string; no event follows.
+  void stop();
+
+ private:
+  friend class Engine;
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+struct EngineStats {
+  int32_t running = 0;
+  int32_t queued = 0;
+  int64_t total_tokens = 0, available_tokens = 0, evictable_tokens = 0, used_tokens = 0;
+  double token_usage = 0;
+  double gen_throughput = 0;      // tokens/s of the last decode report
+  double cache_hit_rate = 0;
+  double new_token_ratio = 0;
+  int64_t retractions = 0;
+  int64_t evicted_tokens = 0;
+  int64_t steps = 0;
+  double last_step_seconds_ago = 0;
+  int64_t prefill_compute_tokens = 0, prefill_cache_tokens = 0, decode_tokens = 0;  // since start
+};
+
+class Engine {
+ public:
+  // Loads the model and starts the engine thread. Slow; logs SGLang's load lines.
+  static Result<std::unique_ptr<Engine>> create(const Plan& plan);
+  ~Engine();
+
+  // Checks the length rules (spec: http-api 15, rulings "Lengths"), then queues. The error texts are
+  // the ones clients see. Duplicate rid in flight: kInvalid. Queue full: kUnavailable.
+  Result<TokenStream> submit(GenerateRequest request, OnTokens on_tokens);
+
+  void abort_prefix(std::string rid_prefix);
+  void abort_all();
+  // Waits up to timeout_seconds for idleness; false: requests are pending, nothing done.
+  bool flush_cache(double timeout_seconds);
+
+  EngineStats stats() const;
+  const Plan& plan() const;
+  const ModelConfig& model_config() const;
+  int32_t context_length() const;
+  int64_t max_total_tokens() const;
+  int64_t max_request_tokens() const;  // min(context, pool)
+  struct MemoryUse {
+    int64_t weights = 0, kv = 0, scratch = 0;
+  };
+  MemoryUse memory() const;
+
+  // Runs until nothing is queued or running, or the time is over; then the thread ends.
+  void shutdown(double grace_seconds);
+
+ private:
+  Engine();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fathom

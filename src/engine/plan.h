@@ -1,0 +1,61 @@
+// The Plan: everything `resolve` decided from flags, model config and hardware, before anything is
+// loaded. A printable value; --dry-run stops after it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "kernels/args.h"
+#include "model/config.h"
+#include "sched/scheduler.h"
+#include "base/file_set.h"
+
+namespace fathom {
+
+// The choices that the engine needs, already parsed and range-checked by the flag table.
+// Absent numbers mean "decide from the hardware".
+struct EngineOptions {
+  std::shared_ptr<const FileSet> model;  // the checkpoint's files (folder or embedded)
+  std::string load_format = "auto";      // auto, safetensors, dummy
+  std::string json_model_override;
+  std::string kv_cache_dtype = "auto";
+  std::string quantization;              // empty: detect
+  std::string kernel_target = "auto";
+  int threads = 0;                       // 0: all cores
+  std::vector<int> cores;                // pinning, empty: none
+  std::optional<int64_t> context_length;
+  std::optional<double> mem_fraction_static;
+  std::optional<int64_t> max_total_tokens;
+  std::optional<int32_t> max_running_requests;
+  std::optional<int32_t> chunked_prefill_size;
+  int32_t page_size = 1;
+  bool disable_radix_cache = false;
+  SchedulerOptions scheduler;            // policy, limits; sizes above are resolved into it
+  uint64_t random_seed = 0;
+  int32_t decode_log_interval = 40;
+  bool enable_nan_detection = false;
+};
+
+struct Plan {
+  EngineOptions options;
+  ModelConfig model;
+  std::string kernel_target;
+  int threads = 1;
+  int32_t context_length = 0;
+  int64_t total_tokens = 0;       // KV pool
+  int32_t max_running = 0;
+  int32_t chunk_rows = 0;
+  KvFormat kv_format = KvFormat::kBF16;
+  int64_t weight_bytes = 0, kv_bytes = 0, scratch_bytes = 0, available_bytes = 0;
+  std::vector<std::string> notes;  // warnings to log
+
+  std::string to_text() const;     // for --dry-run
+};
+
+// kInvalid / kExhausted with a message that names the flag and the numbers.
+Result<Plan> resolve(const EngineOptions& options);
+
+}  // namespace fathom

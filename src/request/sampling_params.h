@@ -1,0 +1,38 @@
+// The engine's sampling parameters, after validation and defaults (spec: http-api 5.2).
+// src/api fills this from JSON and refuses values out of range; everything below trusts it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fathom {
+
+struct SamplingParams {
+  int64_t max_new_tokens = 128;  // 0: prefill only
+  int64_t min_new_tokens = 0;    // EOS and stop tokens are masked until then
+
+  double temperature = 1.0;  // below 1e-6 is greedy
+  double top_p = 1.0;        // (0, 1]
+  int64_t top_k = -1;        // -1: all; 1: greedy
+  double min_p = 0.0;        // [0, 1]
+  double frequency_penalty = 0.0;   // [-2, 2]
+  double presence_penalty = 0.0;    // [-2, 2]
+  double repetition_penalty = 1.0;  // (0, 2]; generated tokens only
+  std::vector<std::pair<int32_t, float>> logit_bias;  // token id -> added to its logit
+  std::optional<uint64_t> seed;  // absent: derived from the server's seed and the request number
+
+  std::vector<std::string> stop;        // matched on decoded text, by the text layer
+  std::vector<std::string> stop_regex;  // likewise
+  std::vector<int32_t> stop_token_ids;  // matched by the scheduler
+  bool ignore_eos = false;  // no stop token of any kind ends the sequence
+  bool no_stop_trim = false;
+  bool skip_special_tokens = true;
+  bool spaces_between_special_tokens = true;
+
+  bool greedy() const { return temperature < 1e-6 || top_k == 1; }
+};
+
+}  // namespace fathom

@@ -1,0 +1,95 @@
+// Continuous batching: which sequences run in the next step and with how many rows
+// (spec: scheduler-and-cache 4). Pure decisions over ids and counts with an injected clock; knows no
+// tensor, no text and no thread. The engine thread owns it:
+//
+//   add() / abort()  ->  plan()  ->  [forward, sample]  ->  commit()  ->  plan() ...
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "cache/prefix_cache.h"
+#include "sched/step_plan.h"
+
+namespace fathom {
+
+enum class SchedulePolicy { kFcfs, kLpm, kDfsWeight, kLof, kRandom };
+
+struct SchedulerOptions {
+  SchedulePolicy policy = SchedulePolicy::kFcfs;
+  int32_t max_running = 256;
+  std::optional<int32_t> max_queued;      // absent: unlimited
+  int32_t chunked_prefill_size = 4096;    // rows of prompt per step; <= 0: no chunking
+  int32_t max_prefill_tokens = 16384;
+  std::optional<int32_t> prefill_max_requests;
+  bool mixed_chunk = true;                // decode rows ride with prompt chunks
+  double conservativeness = 1.0;
+  bool priority_scheduling = false;
+  bool low_priority_values_first = false;
+  uint64_t random_seed = 0;
+};
+
+// One token sampled for a sequence of the last plan, or the news that it ends.
+struct Committed {
+  SequenceId id = 0;
+  std::optional<int32_t> token;  // absent when the step only advanced the prompt
+  bool finished = false;         // stop token, length, error: the engine decided; pages return now
+};
+
+
+struct SchedulerStats {
+  int32_t running = 0;
+  int32_t queued = 0;
+  int32_t total_tokens = 0;      // pool size
+  int32_t available_tokens = 0;  // free
+  int32_t evictable_tokens = 0;  // cached, not leased
+  int32_t used_tokens = 0;       // total - available - evictable
+  double new_token_ratio = 0;
+  int64_t retractions = 0;       // since start
+  int64_t evicted_tokens = 0;    // since start
+};
+
+class Scheduler {
+ public:
+  Scheduler(const SchedulerOptions& options, PagePool& pool, PrefixCache& cache, const Clock& clock);
+  ~Scheduler();
+
+  // kUnavailable when the queue is full ("The request queue is full.").
+  Status add(SequenceSpec spec);
+
+  // Removes a queued sequence at once and a running one before the next plan; its computed KV goes
+  // to the prefix cache. Unknown ids are ignored. Returns whether it was still queued or running.
+  bool abort(SequenceId id);
+
+  // The next step; empty when nothing can run. The reference is valid until the next call.
+  const StepPlan& plan();
+  // Every sequence of the plan exactly once, in any order.
+  void commit(std::span<const Committed> results);
+
+  // Sequences that plan() had to give up since the last call (the engine answers them with 500).
+  std::vector<SequenceId> take_starved();
+  // Log lines about retraction since the last call, as SGLang prints them.
+  std::vector<std::string> take_messages();
+
+  bool idle() const;  // nothing queued, nothing running
+  // Only when idle: forgets the prefix cache. False otherwise.
+  bool flush_cache();
+  int32_t retractions_of(SequenceId id) const;
+  SchedulerStats stats() const;
+
+  // free + cached + private = total, every lease accounted for. CHECKs; cheap enough at idle.
+  void check_books() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fathom

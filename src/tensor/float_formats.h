@@ -1,0 +1,46 @@
+// Scalar conversions between float and the narrow formats. The exact definition; kernels must agree.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+namespace fathom {
+
+inline float bf16_to_float(uint16_t h) { return std::bit_cast<float>(uint32_t{h} << 16); }
+
+// Round to nearest, ties to even; NaN stays NaN.
+inline uint16_t float_to_bf16(float f) {
+  uint32_t bits = std::bit_cast<uint32_t>(f);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
+}
+
+inline float f16_to_float(uint16_t h) {
+  const uint32_t sign = uint32_t{h & 0x8000u} << 16;
+  const uint32_t exponent = (h >> 10) & 31;
+  const uint32_t mantissa = h & 0x3ffu;
+  if (exponent == 0) {
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    return sign ? -magnitude : magnitude;
+  }
+  const uint32_t wide = exponent == 31 ? 255u : exponent + 112u;
+  return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
+}
+
+// E4M3FN: bias 7, subnormal step 2^-9, 0x7f / 0xff are NaN.
+inline float f8e4m3_to_float(uint8_t code) {
+  const uint32_t exponent = (code >> 3) & 15;
+  const uint32_t mantissa = code & 7;
+  float magnitude;
+  if (exponent == 15 && mantissa == 7) {
+    magnitude = std::bit_cast<float>(0x7fc00000u);
+  } else if (exponent == 0) {
+    magnitude = static_cast<float>(mantissa) * 0x1p-9f;
+  } else {
+    magnitude = std::bit_cast<float>(((exponent + 120u) << 23) | (mantissa << 20));
+  }
+  return (code & 0x80) ? -magnitude : magnitude;
+}
+
+}  // namespace fathom

@@ -1,0 +1,38 @@
+// Finds stop strings (and regexes) in text that arrives in pieces; earliest match wins. Holds back
+// the longest suffix that may still become a stop string. Linear in the text.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace fathom {
+
+class StopMatcher {
+ public:
+  static Result<StopMatcher> create(const std::vector<std::string>& strings,
+                                    const std::vector<std::string>& regexes);
+  ~StopMatcher();
+  StopMatcher(StopMatcher&&) noexcept;
+  StopMatcher& operator=(StopMatcher&&) noexcept;
+
+  struct Output {
+    std::string text;                    // safe to send now
+    std::optional<std::string> matched;  // the stop string or the regex's pattern; text ends here
+    std::string stop_text;               // the matched text itself (for no_stop_trim)
+  };
+  Output push(std::string_view text);
+  // End of text: releases what was held back.
+  std::string finish();
+
+ private:
+  StopMatcher();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fathom
