@@ -1,0 +1,160 @@
+#include "device/exec.h"
+
+#include <immintrin.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "device/cores.h"
+
+namespace fathom {
+namespace {
+
+// Denormal operands make an FMA loop several times slower. Every kernel runs with flush-to-zero and
+// denormals-are-zero, on every thread, so that a result does not depend on who computed it.
+class FlushDenormals {
+ public:
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+  FlushDenormals(const FlushDenormals&) = delete;
+
+ private:
+  unsigned saved_;
+};
+
+// How long a thread polls before it sleeps. Steps follow each other within microseconds while
+// requests run; an idle server must use no CPU.
+constexpr int kSpins = 4000;
+
+class Team final : public Exec {
+ public:
+  explicit Team(const Options& options) {
+    const std::vector<int> allowed = usable_cores();
+    const int count = options.threads > 0 ? options.threads : usable_core_count();
+    cores_.assign(options.cores.begin(), options.cores.end());
+    threads_ = std::max(1, count);
+    // Spinning on a core that another member needs only delays it.
+    spins_ = threads_ <= static_cast<int>(allowed.size()) ? kSpins : 0;
+    for (int i = 1; i < threads_; ++i) workers_.emplace_back([this, i] { work(i); });
+  }
+
+  ~Team() override {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  int threads() const override { return threads_; }
+
+  void run(int64_t units, Kernel fn, void* context) override {
+    start({.fn = fn, .context = context, .units = units, .grain = 0});
+  }
+
+  void run_dynamic(int64_t units, int64_t grain, Kernel fn, void* context) override {
+    start({.fn = fn, .context = context, .units = units, .grain = std::max<int64_t>(grain, 1)});
+  }
+
+ private:
+  struct Task {
+    Kernel fn = nullptr;
+    void* context = nullptr;
+    int64_t units = 0;
+    int64_t grain = 0;  // 0: static shares
+  };
+
+  void start(const Task& task) {
+    if (task.units <= 0) return;
+    const FlushDenormals flush;
+    if (threads_ == 1 || task.units == 1) {
+      task.fn(task.context, {0, task.units}, 0);
+      return;
+    }
+    task_ = task;
+    next_.store(0, std::memory_order_relaxed);
+    pending_.store(threads_ - 1, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_seq_cst);
+    if (sleeping_.load(std::memory_order_seq_cst) > 0) {
+      std::lock_guard lock(mutex_);
+      wake_.notify_all();
+    }
+    execute(0);
+    for (int spin = 0; pending_.load(std::memory_order_acquire) > 0; ++spin) {
+      if (spin < spins_) {
+        _mm_pause();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+  }
+
+  void execute(int thread) {
+    const Task& task = task_;
+    if (task.grain == 0) {
+      const Range share{task.units * thread / threads_, task.units * (thread + 1) / threads_};
+      if (share.size() > 0) task.fn(task.context, share, thread);
+      return;
+    }
+    for (;;) {
+      const int64_t begin = next_.fetch_add(task.grain, std::memory_order_relaxed);
+      if (begin >= task.units) return;
+      task.fn(task.context, {begin, std::min(begin + task.grain, task.units)}, thread);
+    }
+  }
+
+  void work(int thread) {
+    if (!cores_.empty()) pin_this_thread(cores_[static_cast<size_t>(thread) % cores_.size()]);
+    const FlushDenormals flush;
+    uint64_t seen = 0;
+    for (;;) {
+      seen = wait_for_task(seen);
+      if (stopping_.load(std::memory_order_acquire)) return;
+      execute(thread);
+      pending_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  uint64_t wait_for_task(uint64_t seen) {
+    for (int spin = 0; spin < spins_; ++spin) {
+      const uint64_t now = generation_.load(std::memory_order_acquire);
+      if (now != seen) return now;
+      _mm_pause();
+    }
+    std::unique_lock lock(mutex_);
+    sleeping_.fetch_add(1, std::memory_order_seq_cst);
+    wake_.wait(lock, [&] { return generation_.load(std::memory_order_seq_cst) != seen; });
+    sleeping_.fetch_sub(1, std::memory_order_seq_cst);
+    return generation_.load(std::memory_order_acquire);
+  }
+
+  int threads_ = 1;
+  int spins_ = kSpins;
+  std::vector<int> cores_;
+  std::vector<std::thread> workers_;
+  Task task_;
+  alignas(64) std::atomic<uint64_t> generation_{0};
+  alignas(64) std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<int> pending_{0};
+  std::atomic<int> sleeping_{0};
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+};
+
+}  // namespace
+
+std::unique_ptr<Exec> Exec::create(const Options& options) {
+  return std::make_unique<Team>(options);
+}
+
+}  // namespace fathom
