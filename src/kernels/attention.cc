@@ -1,0 +1,218 @@
+#include "kernels/attention.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/check.h"
+
+namespace fathom {
+namespace {
+
+// Queries per tile: large enough to reuse a converted KV block many times, small enough for L2.
+constexpr int32_t kTileQueries = 128;
+
+void reserve(Buffer& buffer, int64_t bytes) {
+  if (static_cast<int64_t>(buffer.size()) >= bytes) return;
+  Result<Buffer> larger = Buffer::allocate(static_cast<size_t>(bytes + bytes / 4));
+  CHECK(larger.has_value());
+  buffer = std::move(*larger);
+}
+
+int64_t align64(int64_t bytes) { return (bytes + 63) & ~int64_t{63}; }
+
+}  // namespace
+
+// One thread's working memory, carved out of a buffer.
+struct Attention::Scratch {
+  float* keys;           // [kKvBlock, width]
+  float* scores;         // [queries, kKvBlock]
+  float* queries;        // [queries, width], scaled
+  int32_t* limits;       // [queries]
+  float* max;            // block's partial
+  float* sum;
+  float* acc;
+  float* state_max;      // running state
+  float* state_sum;
+  float* state_acc;
+  int32_t loaded_tile = -1;  // queries hold this tile
+
+  static int64_t bytes(int64_t queries, int64_t latent, int64_t width) {
+    return align64(kKvBlock * width * 4) + align64(queries * kKvBlock * 4) +
+           align64(queries * width * 4) + 5 * align64(queries * 4) +
+           2 * align64(queries * latent * 4) + 64;
+  }
+  Scratch(std::byte* memory, int64_t queries, int64_t latent_width, int64_t width) {
+    const auto take = [&memory](int64_t bytes) {
+      std::byte* p = memory;
+      memory += align64(bytes);
+      return p;
+    };
+    const auto floats = [&](int64_t n) { return reinterpret_cast<float*>(take(n * 4)); };
+    keys = floats(kKvBlock * width);
+    scores = floats(queries * kKvBlock);
+    this->queries = floats(queries * width);
+    limits = reinterpret_cast<int32_t*>(take(queries * 4));
+    max = floats(queries);
+    sum = floats(queries);
+    state_max = floats(queries);
+    state_sum = floats(queries);
+    acc = floats(queries * latent_width);
+    state_acc = floats(queries * latent_width);
+  }
+};
+
+Attention::Attention(Exec& exec, const Ops& ops) : exec_(exec), ops_(ops) {
+  threads_.resize(static_cast<size_t>(exec.threads()));
+}
+
+void Attention::plan(const AttentionArgs& a) {
+  tiles_.clear();
+  const int32_t tile_rows = std::max(1, kTileQueries / a.heads);
+  for (int32_t s = 0; s < a.sequence_count; ++s) {
+    const SequenceRows& sequence = a.sequences[s];
+    for (int32_t row = 0; row < sequence.rows; row += tile_rows) {
+      const int32_t rows = std::min(tile_rows, sequence.rows - row);
+      const int32_t seen = sequence.first_position + row + rows;
+      tiles_.push_back({s, row, rows, (seen + kKvBlock - 1) / kKvBlock, 0});
+    }
+  }
+  const int64_t width = a.kv.latent + a.kv.rope;
+  const int64_t queries = int64_t{tile_rows} * a.heads;
+  for (Buffer& buffer : threads_) reserve(buffer, Scratch::bytes(queries, a.kv.latent, width));
+}
+
+void Attention::run(const AttentionArgs& a) {
+  plan(a);
+  const bool few = static_cast<int64_t>(tiles_.size()) < 4 * exec_.threads();
+  const bool deep = std::any_of(tiles_.begin(), tiles_.end(),
+                                [](const Tile& tile) { return tile.blocks > 1; });
+  if (few && deep && exec_.threads() > 1) {
+    run_split(a);
+  } else {
+    run_tiles(a);
+  }
+}
+
+void Attention::block(const AttentionArgs& a, const Tile& tile, int32_t b, Scratch& scratch,
+                      float* max, float* sum, float* acc) {
+  const SequenceRows& sequence = a.sequences[tile.sequence];
+  const int32_t width = a.kv.latent + a.kv.rope;
+  const int32_t queries = tile.rows * a.heads;
+  const int32_t first = b * kKvBlock;
+  const int32_t seen_by_last = sequence.first_position + tile.row + tile.rows;
+  const int32_t positions = std::min(kKvBlock, seen_by_last - first);
+
+  const int32_t id = static_cast<int32_t>(&tile - tiles_.data());
+  if (scratch.loaded_tile != id) {
+    scratch.loaded_tile = id;
+    for (int32_t q = 0; q < queries; ++q) {
+      const int64_t row = sequence.first_row + tile.row + q / a.heads;
+      const int64_t head = q % a.heads;
+      const float* latent = a.q_latent + (row * a.heads + head) * a.kv.latent;
+      const float* rope = a.q_rope + row * a.q_rope_row_stride + head * a.q_rope_head_stride;
+      float* scaled = scratch.queries + int64_t{q} * width;
+      for (int32_t i = 0; i < a.kv.latent; ++i) scaled[i] = latent[i] * a.scale;
+      for (int32_t i = 0; i < a.kv.rope; ++i) scaled[a.kv.latent + i] = rope[i] * a.scale;
+    }
+  }
+  for (int32_t q = 0; q < queries; ++q) {
+    const int32_t seen = sequence.first_position + tile.row + q / a.heads + 1;
+    scratch.limits[q] = std::clamp(seen - first, 0, positions);
+  }
+  ops_.kv_load(a.kv, sequence.slots + first, positions, scratch.keys);
+  ops_.attention_tile({.q = scratch.queries,
+                       .limits = scratch.limits,
+                       .queries = queries,
+                       .keys = scratch.keys,
+                       .positions = positions,
+                       .latent = a.kv.latent,
+                       .rope = a.kv.rope,
+                       .scores = scratch.scores,
+                       .max = max,
+                       .sum = sum,
+                       .acc = acc});
+}
+
+void Attention::finish(const AttentionArgs& a, const Tile& tile, int32_t query, float sum,
+                       float* acc) {
+  const SequenceRows& sequence = a.sequences[tile.sequence];
+  const int64_t row = sequence.first_row + tile.row + query / a.heads;
+  float* out = a.out + (row * a.heads + query % a.heads) * a.kv.latent;
+  const float factor = 1.0f / sum;
+  for (int32_t i = 0; i < a.kv.latent; ++i) out[i] = acc[i] * factor;
+}
+
+void Attention::run_tiles(const AttentionArgs& a) {
+  const int64_t width = a.kv.latent + a.kv.rope;
+  const int64_t max_queries = int64_t{std::max(1, kTileQueries / a.heads)} * a.heads;
+  exec_.parallel_dynamic(static_cast<int64_t>(tiles_.size()), 1, [&](Range r, int thread) {
+    for (int64_t i = r.begin; i < r.end; ++i) {
+      const Tile& tile = tiles_[static_cast<size_t>(i)];
+      Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, a.kv.latent, width);
+      const int32_t queries = tile.rows * a.heads;
+      std::fill_n(s.state_max, queries, -std::numeric_limits<float>::infinity());
+      std::fill_n(s.state_sum, queries, 0.0f);
+      std::fill_n(s.state_acc, int64_t{queries} * a.kv.latent, 0.0f);
+      for (int32_t b = 0; b < tile.blocks; ++b) {
+        block(a, tile, b, s, s.max, s.sum, s.acc);
+        for (int32_t q = 0; q < queries; ++q) {
+          ops_.attention_merge({s.state_max + q, s.state_sum + q,
+                                s.state_acc + int64_t{q} * a.kv.latent, s.max[q], s.sum[q],
+                                s.acc + int64_t{q} * a.kv.latent, a.kv.latent});
+        }
+      }
+      for (int32_t q = 0; q < queries; ++q) {
+        finish(a, tile, q, s.state_sum[q], s.state_acc + int64_t{q} * a.kv.latent);
+      }
+    }
+  });
+}
+
+void Attention::run_split(const AttentionArgs& a) {
+  const int64_t width = a.kv.latent + a.kv.rope;
+  const int64_t latent = a.kv.latent;
+  const int64_t max_queries = int64_t{std::max(1, kTileQueries / a.heads)} * a.heads;
+  units_.clear();
+  int64_t blocks = 0;
+  for (const Tile& tile : tiles_) {
+    units_.push_back(blocks);
+    blocks += tile.blocks;
+  }
+  // Per (tile, block): max and sum of each query, then its accumulator.
+  const int64_t unit_floats = max_queries * (2 + latent);
+  reserve(partials_, blocks * unit_floats * 4);
+  float* partials = partials_.as<float>();
+
+  exec_.parallel_dynamic(blocks, 1, [&](Range r, int thread) {
+    for (int64_t unit = r.begin; unit < r.end; ++unit) {
+      const auto i = std::upper_bound(units_.begin(), units_.end(), unit) - units_.begin() - 1;
+      const Tile& tile = tiles_[static_cast<size_t>(i)];
+      Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, width);
+      float* p = partials + unit * unit_floats;
+      block(a, tile, static_cast<int32_t>(unit - units_[static_cast<size_t>(i)]), s, p,
+            p + max_queries, p + 2 * max_queries);
+    }
+  });
+
+  const int64_t total = static_cast<int64_t>(tiles_.size()) * max_queries;
+  exec_.parallel(total, [&](Range r, int thread) {
+    Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, width);
+    for (int64_t unit = r.begin; unit < r.end; ++unit) {
+      const auto i = static_cast<size_t>(unit / max_queries);
+      const int32_t q = static_cast<int32_t>(unit % max_queries);
+      const Tile& tile = tiles_[i];
+      if (q >= tile.rows * a.heads) continue;
+      float max = -std::numeric_limits<float>::infinity();
+      float sum = 0;
+      std::fill_n(s.state_acc, latent, 0.0f);
+      for (int32_t b = 0; b < tile.blocks; ++b) {
+        const float* p = partials + (units_[i] + b) * unit_floats;
+        ops_.attention_merge({&max, &sum, s.state_acc, p[q], p[max_queries + q],
+                              p + 2 * max_queries + q * latent, a.kv.latent});
+      }
+      finish(a, tile, q, sum, s.state_acc);
+    }
+  });
+}
+
+}  // namespace fathom

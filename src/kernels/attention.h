@@ -1,0 +1,50 @@
+// Threads the attention kernels of a target over sequences, rows, heads and blocks of the cache.
+//
+// The cache is walked in blocks of kKvBlock positions from position 0. A block yields a partial
+// softmax; partial results are merged in block order, always in this form, so that a row's bits do
+// not depend on chunking, on its neighbours or on the number of threads. There are two schedules of
+// the same arithmetic: many queries (prefill, big batches) keep the running state of a tile and walk
+// its blocks; few queries over a long cache (decode) compute blocks in parallel and merge after.
+#pragma once
+
+#include <vector>
+
+#include "device/exec.h"
+#include "kernels/ops.h"
+#include "tensor/buffer.h"
+
+namespace fathom {
+
+class Attention {
+ public:
+  Attention(Exec& exec, const Ops& ops);
+  void run(const AttentionArgs& args);
+
+ private:
+  // Queries of up to kTileRows rows of one sequence and all heads, against its blocks.
+  struct Tile {
+    int32_t sequence;
+    int32_t row;     // first row in the sequence
+    int32_t rows;
+    int32_t blocks;  // of KV that its last row sees
+    int32_t first_partial;
+  };
+  struct Scratch;
+
+  void plan(const AttentionArgs& args);
+  void run_tiles(const AttentionArgs& args);
+  void run_split(const AttentionArgs& args);
+  // Partial of one tile over one block into max, sum, acc (per query of the tile).
+  void block(const AttentionArgs& args, const Tile& tile, int32_t b, Scratch& scratch, float* max,
+             float* sum, float* acc);
+  void finish(const AttentionArgs& args, const Tile& tile, int32_t query, float sum, float* acc);
+
+  Exec& exec_;
+  const Ops& ops_;
+  std::vector<Tile> tiles_;
+  std::vector<int64_t> units_;    // split: first unit of each tile
+  std::vector<Buffer> threads_;   // scratch per thread
+  Buffer partials_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,201 @@
+#include "kernels/compute.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "kernels/attention.h"
+#include "kernels/targets.h"
+
+namespace fathom {
+namespace {
+
+// Weight rows per unit of a matmul: a multiple of every target's tile height.
+constexpr int64_t kRowsPerUnit = 16;
+
+class CpuCompute final : public Compute {
+ public:
+  CpuCompute(Exec& exec, const Ops& ops) : exec_(exec), ops_(ops), attention_(exec, ops_) {
+    scratch_.resize(static_cast<size_t>(exec.threads()));
+  }
+
+  std::string_view target() const override { return ops_.target; }
+  Exec& exec() override { return exec_; }
+
+  void linear(const float* x, int64_t x_stride, int32_t rows,
+              std::span<const LinearOut> outs) override {
+    if (rows == 0) return;
+    inputs_.clear();
+    products_.clear();
+    for (const LinearOut& out : outs) {
+      products_.push_back(product(out.w, x, x_stride, rows, out.y, out.y_stride));
+    }
+    run_products();
+  }
+
+  void linear_grouped(std::span<const GroupedLinear> groups) override {
+    inputs_.clear();
+    products_.clear();
+    for (const GroupedLinear& g : groups) {
+      if (g.rows > 0) products_.push_back(product(g.w, g.x, g.x_stride, g.rows, g.y, g.y_stride));
+    }
+    if (!products_.empty()) run_products();
+  }
+
+  void embed(const EmbedArgs& a, int32_t rows) override { each_row(ops_.embed, a, rows); }
+  void rms_norm(const RmsNormArgs& a, int32_t rows) override { each_row(ops_.rms_norm, a, rows); }
+  void add(const AddArgs& a, int32_t rows) override { each_row(ops_.add, a, rows); }
+  void rope(const RopeArgs& a, int32_t rows) override { each_row(ops_.rope, a, rows); }
+  void silu_mul(const SiluMulArgs& a, int32_t rows) override { each_row(ops_.silu_mul, a, rows); }
+  void gate(const GateArgs& a, int32_t rows) override { each_row(ops_.gate, a, rows); }
+  void combine(const CombineArgs& a, int32_t rows) override { each_row(ops_.combine, a, rows); }
+  void kv_store(const KvStoreArgs& a, int32_t rows) override { each_row(ops_.kv_store, a, rows); }
+  void attention(const AttentionArgs& a) override { attention_.run(a); }
+
+ private:
+  // Rows that some product reads, in the form its kernel wants.
+  struct Input {
+    const float* x;
+    int64_t x_stride;
+    int32_t rows;
+    int32_t n;
+    ActivationFormat format;
+    int64_t offset;  // into converted_, bytes
+    int64_t stride;  // elements
+  };
+
+  template <class Args>
+  void each_row(void (*kernel)(const Args&, int64_t, int64_t), const Args& args, int32_t rows) {
+    exec_.parallel(rows, [&](Range r, int) { kernel(args, r.begin, r.end); });
+  }
+
+  const MatmulKernel& kernel_of(const MatrixView& w) const {
+    return ops_.matmul[static_cast<size_t>(w.format)];
+  }
+
+  // A product whose x still points at FP32 rows; run_products() redirects it to converted ones.
+  MatmulArgs product(const MatrixView& w, const float* x, int64_t x_stride, int32_t rows, float* y,
+                     int64_t y_stride) {
+    note_input(w, x, x_stride, rows);
+    return {.w = w, .x = x, .x_stride = x_stride, .rows = rows, .y = y, .y_stride = y_stride};
+  }
+
+  void note_input(const MatrixView& w, const float* x, int64_t x_stride, int32_t rows) {
+    const ActivationFormat format = kernel_of(w).activation;
+    if (format == ActivationFormat::kF32) return;
+    for (const Input& input : inputs_) {
+      if (input.x == x && input.format == format && input.n == w.in) return;
+    }
+    inputs_.push_back({x, x_stride, rows, w.in, format, 0, (w.in + 31) / 32 * 32});
+  }
+
+  void convert_inputs() {
+    if (inputs_.empty()) return;
+    int64_t bytes = 0;
+    int64_t rows = 0;
+    for (Input& input : inputs_) {
+      input.offset = bytes;
+      bytes += (input.rows * input.stride * 2 + 63) / 64 * 64;
+      rows += input.rows;
+    }
+    grow(converted_, bytes);
+    if (rows == 1) return convert(inputs_[0], 0, 1);  // not worth a fork
+    exec_.parallel(rows, [&](Range r, int) {
+      int64_t first = 0;
+      for (const Input& input : inputs_) {
+        const int64_t begin = std::max(r.begin, first);
+        const int64_t end = std::min(r.end, first + input.rows);
+        if (begin < end) convert(input, begin - first, end - first);
+        first += input.rows;
+      }
+    });
+  }
+
+  void convert(const Input& input, int64_t begin, int64_t end) {
+    ops_.convert[static_cast<size_t>(input.format)](input.x, input.x_stride,
+                                                    converted_.data() + input.offset, input.stride,
+                                                    input.n, begin, end);
+  }
+
+  void run_products() {
+    convert_inputs();
+    int64_t units = 0;
+    int64_t widest = 0;
+    first_unit_.clear();
+    for (MatmulArgs& product : products_) {
+      redirect(product);
+      first_unit_.push_back(units);
+      units += (product.w.out + kRowsPerUnit - 1) / kRowsPerUnit;
+      widest = std::max<int64_t>(widest, product.w.in);
+    }
+    for (Buffer& scratch : scratch_) grow(scratch, matmul_scratch_bytes(widest));
+
+    auto body = [&](Range r, int thread) { run_units(r, thread); };
+    // One matrix: contiguous equal shares, so that a core streams its own part of the weight.
+    // Experts have uneven row counts: hand out small pieces.
+    const bool even = std::all_of(products_.begin(), products_.end(), [&](const MatmulArgs& p) {
+      return p.rows == products_[0].rows;
+    });
+    if (even) {
+      exec_.parallel(units, body);
+    } else {
+      exec_.parallel_dynamic(units, 4, body);
+    }
+  }
+
+  void redirect(MatmulArgs& product) {
+    const ActivationFormat format = kernel_of(product.w).activation;
+    for (const Input& input : inputs_) {
+      if (input.x == product.x && input.format == format && input.n == product.w.in) {
+        product.x = converted_.data() + input.offset;
+        product.x_stride = input.stride;
+        return;
+      }
+    }
+  }
+
+  void run_units(Range units, int thread) {
+    size_t i = static_cast<size_t>(std::upper_bound(first_unit_.begin(), first_unit_.end(),
+                                                    units.begin) -
+                                   first_unit_.begin()) - 1;
+    for (int64_t unit = units.begin; unit < units.end; ++i) {
+      const MatmulArgs& product = products_[i];
+      const int64_t last = first_unit_[i] + (product.w.out + kRowsPerUnit - 1) / kRowsPerUnit;
+      const int64_t stop = std::min(units.end, last);
+      const int64_t begin = (unit - first_unit_[i]) * kRowsPerUnit;
+      const int64_t end = std::min<int64_t>((stop - first_unit_[i]) * kRowsPerUnit, product.w.out);
+      kernel_of(product.w).run(product, begin, end, scratch_[static_cast<size_t>(thread)].data());
+      unit = stop;
+    }
+  }
+
+  // To the high-water mark; nothing in a steady state.
+  static void grow(Buffer& buffer, int64_t bytes) {
+    if (static_cast<int64_t>(buffer.size()) >= bytes) return;
+    Result<Buffer> larger = Buffer::allocate(static_cast<size_t>(bytes + bytes / 4));
+    CHECK(larger.has_value());
+    buffer = std::move(*larger);
+  }
+
+  Exec& exec_;
+  Ops ops_;
+  Attention attention_;
+  std::vector<Input> inputs_;
+  std::vector<MatmulArgs> products_;
+  std::vector<int64_t> first_unit_;
+  Buffer converted_;
+  std::vector<Buffer> scratch_;  // per thread
+};
+
+}  // namespace
+
+int64_t MatrixView::bytes() const {
+  static constexpr int64_t kBytes[kWeightFormatCount] = {4, 2, 2, 1};
+  return int64_t{out} * in * kBytes[static_cast<size_t>(format)];
+}
+
+Result<std::unique_ptr<Compute>> Compute::create(Exec& exec, std::string_view target) {
+  const Ops ops = TRY(ops_for(target));
+  return std::make_unique<CpuCompute>(exec, ops);
+}
+
+}  // namespace fathom

@@ -1,0 +1,373 @@
+// FP32 kernels of the SIMD targets, written once over a vector type V and compiled in each target's
+// own namespace with its own flags. Include after V and the weight loaders are defined.
+//
+// Lanes lie along K: a tile of R activation rows x W weight rows holds R * W accumulators, walks K
+// once and reduces the lanes at the end, in one order for every tile shape. So a row's bits are the
+// same for one row and for a thousand.
+
+// Everything here is static: a function of this file must never be shared between targets.
+
+// Sums of x[r] . w[j] over K in blocks of `block` columns: plain formats have one block and no scale.
+template <int R, int W, class Loader>
+static void dot_tile(const Loader& load, const float* x, int64_t x_stride, int32_t k_end,
+                     float* y, int64_t y_stride) {
+  F total[R][W];
+  for (int r = 0; r < R; ++r) {
+    for (int j = 0; j < W; ++j) total[r][j] = V::zero();
+  }
+  for (int32_t k0 = 0; k0 < k_end; k0 += load.block) {
+    const int32_t stop = k0 + load.block < k_end ? k0 + load.block : k_end;
+    F acc[R][W];
+    for (int r = 0; r < R; ++r) {
+      for (int j = 0; j < W; ++j) acc[r][j] = Loader::kScaled ? V::zero() : total[r][j];
+    }
+    int32_t k = k0;
+    for (; k + V::kLanes <= stop; k += V::kLanes) {
+      F w[W];
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) w[j] = load.full(j, k);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const F v = V::load(x + r * x_stride + k);
+#pragma GCC unroll 8
+        for (int j = 0; j < W; ++j) acc[r][j] = V::fma(v, w[j], acc[r][j]);
+      }
+    }
+    if (k < stop) {
+      const int n = stop - k;
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) {
+        const F w = load.part(j, k, n);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          acc[r][j] = V::fma(V::load_n(x + r * x_stride + k, n), w, acc[r][j]);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < W; ++j) {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        total[r][j] = Loader::kScaled ? V::fma(V::set1(load.scale(j, k0)), acc[r][j], total[r][j])
+                                      : acc[r][j];
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int j = 0; j < W; ++j) y[r * y_stride + j] = V::sum(total[r][j]);
+  }
+}
+
+// All rows of x against W weight rows.
+template <int W, class Loader>
+static void dot_rows(const Loader& load, const float* x, int64_t x_stride, int32_t rows, int32_t k,
+                     float* y, int64_t y_stride) {
+  int32_t r = 0;
+  for (; r + kTileRows <= rows; r += kTileRows) {
+    dot_tile<kTileRows, W>(load, x + r * x_stride, x_stride, k, y + r * y_stride, y_stride);
+  }
+  for (; r < rows; ++r) {
+    dot_tile<1, W>(load, x + r * x_stride, x_stride, k, y + r * y_stride, y_stride);
+  }
+}
+
+// Unpacked weight rows in scratch: FP32, the format's scales still apart.
+template <class Raw>
+struct Panel {
+  static constexpr bool kScaled = Raw::kScaled;
+  const Raw& raw;
+  const float* rows;
+  int64_t stride;
+  int32_t block;
+  F full(int j, int32_t k) const { return V::load(rows + j * stride + k); }
+  F part(int j, int32_t k, int n) const { return V::load_n(rows + j * stride + k, n); }
+  float scale(int j, int32_t k) const { return raw.scale(j, k); }
+};
+
+template <int W, class Raw>
+static void weight_rows(const MatmulArgs& a, int64_t n, void* scratch) {
+  const Raw raw(a.w, n);
+  const float* x = static_cast<const float*>(a.x);
+  if (a.rows < kTileRows || !Raw::kPacked) {
+    dot_rows<W>(raw, x, a.x_stride, a.rows, a.w.in, a.y + n, a.y_stride);
+    return;
+  }
+  // Many rows: convert each weight once.
+  float* rows = static_cast<float*>(scratch);
+  const int64_t stride = (a.w.in + V::kLanes - 1) / V::kLanes * V::kLanes;
+  for (int j = 0; j < W; ++j) {
+    int32_t k = 0;
+    for (; k + V::kLanes <= a.w.in; k += V::kLanes) V::store(rows + j * stride + k, raw.full(j, k));
+    if (k < a.w.in) V::store(rows + j * stride + k, raw.part(j, k, a.w.in - k));
+  }
+  const Panel<Raw> panel{raw, rows, stride, raw.block};
+  dot_rows<W>(panel, x, a.x_stride, a.rows, a.w.in, a.y + n, a.y_stride);
+}
+
+template <class Raw>
+static void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
+  int64_t n = begin;
+  for (; n + kTileWeights <= end; n += kTileWeights) weight_rows<kTileWeights, Raw>(a, n, scratch);
+  for (; n < end; ++n) weight_rows<1, Raw>(a, n, scratch);
+}
+
+// Weight rows that are plain FP32 in memory.
+struct F32Rows {
+  static constexpr bool kScaled = false;
+  static constexpr bool kPacked = false;
+  const float* data;
+  int64_t stride;
+  int32_t block = 0x7fffffff / 2;
+  F32Rows(const MatrixView& w, int64_t row)
+      : data(static_cast<const float*>(w.data) + row * w.in), stride(w.in) {}
+  F32Rows(const float* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
+  F full(int j, int32_t k) const { return V::load(data + j * stride + k); }
+  F part(int j, int32_t k, int n) const { return V::load_n(data + j * stride + k, n); }
+  float scale(int, int32_t) const { return 1; }
+};
+
+// BF16 or FP16: Convert widens one vector.
+template <class Convert>
+struct HalfRows {
+  static constexpr bool kScaled = false;
+  static constexpr bool kPacked = true;
+  const uint16_t* data;
+  int64_t stride;
+  int32_t block = 0x7fffffff / 2;
+  HalfRows(const MatrixView& w, int64_t row)
+      : data(static_cast<const uint16_t*>(w.data) + row * w.in), stride(w.in) {}
+  F full(int j, int32_t k) const {
+    const uint16_t* p = data + j * stride + k;
+    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024);
+    return Convert::full(p);
+  }
+  F part(int j, int32_t k, int n) const { return Convert::part(data + j * stride + k, n); }
+  float scale(int, int32_t) const { return 1; }
+};
+
+// E4M3 codes with one scale per block; a block's partial sum is multiplied once.
+struct F8Rows {
+  static constexpr bool kScaled = true;
+  static constexpr bool kPacked = true;
+  const MatrixView& w;
+  int64_t row;
+  int32_t block;
+  F8Rows(const MatrixView& matrix, int64_t first) : w(matrix), row(first), block(matrix.block_in) {}
+  F full(int j, int32_t k) const {
+    const uint8_t* p = static_cast<const uint8_t*>(w.data) + (row + j) * w.in + k;
+    __builtin_prefetch(p + 1024);
+    return f8_full(p);
+  }
+  F part(int j, int32_t k, int n) const {
+    return f8_part(static_cast<const uint8_t*>(w.data) + (row + j) * w.in + k, n);
+  }
+  float scale(int j, int32_t k) const {
+    return w.scale[(row + j) / w.block_out * w.scale_stride + k / w.block_in];
+  }
+};
+
+static void rms_norm(const RmsNormArgs& a, int64_t begin, int64_t end) {
+  for (int64_t t = begin; t < end; ++t) {
+    const float* x = a.x + t * a.x_stride;
+    float* y = a.y + t * a.y_stride;
+    F squares = V::zero();
+    int32_t i = 0;
+    for (; i + V::kLanes <= a.n; i += V::kLanes) {
+      const F v = V::load(x + i);
+      squares = V::fma(v, v, squares);
+    }
+    if (i < a.n) {
+      const F v = V::load_n(x + i, a.n - i);
+      squares = V::fma(v, v, squares);
+    }
+    const F factor =
+        V::set1(1.0f / __builtin_sqrtf(V::sum(squares) / static_cast<float>(a.n) + a.eps));
+    for (i = 0; i + V::kLanes <= a.n; i += V::kLanes) {
+      V::store(y + i, V::mul(V::mul(V::load(x + i), factor), V::load(a.weight + i)));
+    }
+    if (i < a.n) {
+      const int n = a.n - i;
+      V::store_n(y + i, n, V::mul(V::mul(V::load_n(x + i, n), factor), V::load_n(a.weight + i, n)));
+    }
+  }
+}
+
+static void add(const AddArgs& a, int64_t begin, int64_t end) {
+  for (int64_t t = begin; t < end; ++t) {
+    float* x = a.x + t * a.x_stride;
+    const float* delta = a.delta + t * a.delta_stride;
+    int32_t i = 0;
+    for (; i + V::kLanes <= a.n; i += V::kLanes) {
+      V::store(x + i, V::add(V::load(x + i), V::load(delta + i)));
+    }
+    for (; i < a.n; ++i) x[i] += delta[i];
+  }
+}
+
+static F silu(F gate) {
+  const F one = V::set1(1.0f);
+  return V::div(gate, V::add(one, V::exp(V::sub(V::zero(), gate))));
+}
+
+static void silu_mul(const SiluMulArgs& a, int64_t begin, int64_t end) {
+  for (int64_t t = begin; t < end; ++t) {
+    const float* gate = a.gate + t * a.gate_stride;
+    const float* up = a.up + t * a.up_stride;
+    float* y = a.y + t * a.y_stride;
+    int32_t i = 0;
+    for (; i + V::kLanes <= a.n; i += V::kLanes) {
+      V::store(y + i, V::mul(silu(V::load(gate + i)), V::load(up + i)));
+    }
+    if (i < a.n) {
+      const int n = a.n - i;
+      V::store_n(y + i, n, V::mul(silu(V::load_n(gate + i, n)), V::load_n(up + i, n)));
+    }
+  }
+}
+
+static void combine(const CombineArgs& a, int64_t begin, int64_t end) {
+  for (int64_t t = begin; t < end; ++t) {
+    float* y = a.y + t * a.y_stride;
+    const int32_t* slots = a.slots + t * a.top_k;
+    const float* weights = a.weights + t * a.top_k;
+    for (int32_t i = 0; i < a.n; i += V::kLanes) {
+      const int n = a.n - i < V::kLanes ? a.n - i : V::kLanes;
+      F sum = a.base ? V::load_n(a.base + t * a.n + i, n) : V::zero();
+      for (int32_t k = 0; k < a.top_k; ++k) {
+        sum = V::fma(V::set1(weights[k]), V::load_n(a.rows + int64_t{slots[k]} * a.n + i, n), sum);
+      }
+      V::store_n(y + i, n, sum);
+    }
+  }
+}
+
+// scores[q, j] = q . key_j for all positions of the block.
+static void attention_scores(const AttentionTile& a) {
+  const int32_t width = a.latent + a.rope;
+  int32_t j = 0;
+  for (; j + kTileWeights <= a.positions; j += kTileWeights) {
+    dot_rows<kTileWeights>(F32Rows(a.keys + int64_t{j} * width, width), a.q, width, a.queries,
+                           width, a.scores + j, kKvBlock);
+  }
+  for (; j < a.positions; ++j) {
+    dot_rows<1>(F32Rows(a.keys + int64_t{j} * width, width), a.q, width, a.queries, width,
+                a.scores + j, kKvBlock);
+  }
+}
+
+// In place: scores to exp(score - max), zero beyond the query's limit.
+static void attention_softmax(const AttentionTile& a, int32_t q) {
+  float* scores = a.scores + q * kKvBlock;
+  const int32_t limit = a.limits[q];
+  float max = -__builtin_inff();
+  for (int32_t j = 0; j < limit; ++j) max = scores[j] > max ? scores[j] : max;
+  for (int32_t j = limit; j < a.positions; ++j) scores[j] = 0;
+  F sum = V::zero();
+  for (int32_t j = 0; j < limit; j += V::kLanes) {
+    const int n = limit - j < V::kLanes ? limit - j : V::kLanes;
+    V::store_n(scores + j, n, V::exp(V::sub(V::load_n(scores + j, n), V::set1(max))));
+    sum = V::add(sum, V::load_n(scores + j, n));
+  }
+  a.max[q] = max;
+  a.sum[q] = V::sum(sum);
+}
+
+// acc[q, i ...] = sum over positions, in order, of score[q, j] * key[j, i ...].
+template <int R, int C>
+static void weighted_sum(const AttentionTile& a, int32_t q, int32_t i) {
+  const int64_t width = a.latent + a.rope;
+  F acc[R][C];
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) acc[r][c] = V::zero();
+  }
+  for (int32_t j = 0; j < a.positions; ++j) {
+    const float* key = a.keys + j * width + i;
+    F value[C];
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) value[c] = V::load(key + c * V::kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const F p = V::set1(a.scores[(q + r) * kKvBlock + j]);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) acc[r][c] = V::fma(p, value[c], acc[r][c]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) {
+      V::store(a.acc + int64_t{q + r} * a.latent + i + c * V::kLanes, acc[r][c]);
+    }
+  }
+}
+
+template <int R>
+static void weighted_sums(const AttentionTile& a, int32_t q) {
+  constexpr int kColumns = 4;
+  int32_t i = 0;
+  for (; i + kColumns * V::kLanes <= a.latent; i += kColumns * V::kLanes) {
+    weighted_sum<R, kColumns>(a, q, i);
+  }
+  for (; i + V::kLanes <= a.latent; i += V::kLanes) weighted_sum<R, 1>(a, q, i);
+  const int64_t width = a.latent + a.rope;
+  for (; i < a.latent; ++i) {
+    for (int r = 0; r < R; ++r) {
+      float sum = 0;
+      for (int32_t j = 0; j < a.positions; ++j) {
+        sum = __builtin_fmaf(a.scores[(q + r) * kKvBlock + j], a.keys[j * width + i], sum);
+      }
+      a.acc[int64_t{q + r} * a.latent + i] = sum;
+    }
+  }
+}
+
+static void attention_tile(const AttentionTile& a) {
+  attention_scores(a);
+  for (int32_t q = 0; q < a.queries; ++q) attention_softmax(a, q);
+  int32_t q = 0;
+  for (; q + kTileRows <= a.queries; q += kTileRows) weighted_sums<kTileRows>(a, q);
+  for (; q < a.queries; ++q) weighted_sums<1>(a, q);
+}
+
+static void attention_merge(const AttentionMerge& a) {
+  if (a.block_sum == 0) return;
+  const float max = *a.max > a.block_max ? *a.max : a.block_max;
+  const float keep = *a.sum == 0 ? 0.0f : V::first(V::exp(V::set1(*a.max - max)));
+  const float take = V::first(V::exp(V::set1(a.block_max - max)));
+  for (int32_t i = 0; i < a.latent; i += V::kLanes) {
+    const int n = a.latent - i < V::kLanes ? a.latent - i : V::kLanes;
+    const F kept = V::mul(V::load_n(a.acc + i, n), V::set1(keep));
+    V::store_n(a.acc + i, n, V::fma(V::load_n(a.block_acc + i, n), V::set1(take), kept));
+  }
+  *a.sum = *a.sum * keep + a.block_sum * take;
+  *a.max = max;
+}
+
+static void kv_load(const KvLayer& kv, const int32_t* slots, int32_t n, float* keys) {
+  const int32_t width = kv.latent + kv.rope;
+  for (int32_t j = 0; j < n; ++j) {
+    float* key = keys + int64_t{j} * width;
+    const int64_t row = int64_t{slots[j]} * width;
+    for (int32_t i = 0; i < width; i += V::kLanes) {
+      const int count = width - i < V::kLanes ? width - i : V::kLanes;
+      const F v = kv.format == KvFormat::kF32
+                      ? V::load_n(static_cast<const float*>(kv.data) + row + i, count)
+                      : Bf16::part(static_cast<const uint16_t*>(kv.data) + row + i, count);
+      V::store_n(key + i, count, v);
+    }
+  }
+}
+
+static void add_kernels(Ops& ops) {
+  ops.matmul[static_cast<int>(WeightFormat::kF32)] = {ActivationFormat::kF32, matmul<F32Rows>};
+  ops.matmul[static_cast<int>(WeightFormat::kF16)] = {ActivationFormat::kF32,
+                                                      matmul<HalfRows<F16>>};
+  ops.matmul[static_cast<int>(WeightFormat::kBF16)] = {ActivationFormat::kF32,
+                                                       matmul<HalfRows<Bf16>>};
+  ops.matmul[static_cast<int>(WeightFormat::kF8Block)] = {ActivationFormat::kF32, matmul<F8Rows>};
+  ops.rms_norm = rms_norm;
+  ops.add = add;
+  ops.silu_mul = silu_mul;
+  ops.combine = combine;
+  ops.kv_load = kv_load;
+  ops.attention_tile = attention_tile;
+  ops.attention_merge = attention_merge;
+}

@@ -1,0 +1,92 @@
+// The table of kernels of one target. A kernel computes units [begin, end) of its operation and
+// nothing else: no threads, no allocation, no errors. Any split of the units gives the same bits.
+//
+// Files compiled with ISA flags include this, so it holds plain data only.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.h"
+
+namespace fathom {
+
+// The form in which a matmul wants its input rows.
+enum class ActivationFormat : uint8_t { kF32, kBF16 };
+inline constexpr int kActivationFormatCount = 2;
+
+struct MatmulArgs {
+  MatrixView w;
+  const void* x;     // [rows, w.in] in the kernel's activation format
+  int64_t x_stride;  // elements
+  int32_t rows;
+  float* y;          // [rows, w.out]
+  int64_t y_stride;
+};
+
+struct MatmulKernel {
+  ActivationFormat activation = ActivationFormat::kF32;
+  // Units are rows of w. scratch: matmul_scratch_bytes(), private to the calling thread.
+  void (*run)(const MatmulArgs& args, int64_t begin, int64_t end, void* scratch) = nullptr;
+};
+// Enough for a few unpacked weight rows of the widest matrix.
+inline constexpr int64_t matmul_scratch_bytes(int64_t widest_in) { return (widest_in + 64) * 4 * 16; }
+
+// Attention of a tile of queries over one block of KV positions, and the merge of such blocks.
+// A query is one (row, head) pair; its state is the running softmax over blocks merged so far.
+inline constexpr int32_t kKvBlock = 128;  // positions; blocks start at multiples of it
+
+struct AttentionTile {
+  const float* q;         // [queries, latent + rope], multiplied by the softmax scale
+  const int32_t* limits;  // [queries] how many positions of this block each query sees
+  int32_t queries;
+  const float* keys;      // [positions, latent + rope], converted from the pool
+  int32_t positions;
+  int32_t latent;
+  int32_t rope;
+  float* scores;          // scratch [queries, kKvBlock]
+  // Partial result of this block.
+  float* max;             // [queries]; -inf when the query sees nothing
+  float* sum;             // [queries]
+  float* acc;             // [queries, latent]
+};
+
+struct AttentionMerge {
+  float* max;  // state of one query, updated
+  float* sum;
+  float* acc;  // [latent]
+  float block_max;
+  float block_sum;
+  const float* block_acc;
+  int32_t latent;
+};
+
+struct Ops {
+  const char* target;
+
+  MatmulKernel matmul[kWeightFormatCount];
+  // Units are rows. Converts FP32 rows of n to `format`; padding up to y_stride is zeroed.
+  void (*convert[kActivationFormatCount])(const float* x, int64_t x_stride, void* y,
+                                          int64_t y_stride, int32_t n, int64_t begin, int64_t end);
+  // Units are rows.
+  void (*embed)(const EmbedArgs&, int64_t begin, int64_t end);
+  void (*rms_norm)(const RmsNormArgs&, int64_t begin, int64_t end);
+  void (*add)(const AddArgs&, int64_t begin, int64_t end);
+  void (*rope)(const RopeArgs&, int64_t begin, int64_t end);
+  void (*silu_mul)(const SiluMulArgs&, int64_t begin, int64_t end);
+  void (*gate)(const GateArgs&, int64_t begin, int64_t end);
+  void (*combine)(const CombineArgs&, int64_t begin, int64_t end);
+  void (*kv_store)(const KvStoreArgs&, int64_t begin, int64_t end);
+
+  // Pool rows slots[0, n) as FP32: [n, latent + rope].
+  void (*kv_load)(const KvLayer&, const int32_t* slots, int32_t n, float* keys);
+  void (*attention_tile)(const AttentionTile&);
+  void (*attention_merge)(const AttentionMerge&);
+};
+
+// Each target fills only what it improves; the rest stays from the weaker one before it.
+void add_scalar(Ops& ops);
+void add_avx2(Ops& ops);
+void add_avx512(Ops& ops);
+void add_avx512_bf16(Ops& ops);
+
+}  // namespace fathom

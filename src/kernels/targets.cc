@@ -1,0 +1,62 @@
+#include "kernels/targets.h"
+
+#include <fmt/ranges.h>
+
+#include "kernels/compute.h"
+
+namespace fathom {
+namespace {
+
+struct Target {
+  std::string_view name;
+  bool (*runnable)();
+  void (*add)(Ops&);
+};
+
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
+// Weakest first: a target's table is those of all before it, each adding what it improves.
+constexpr Target kTargets[] = {
+    {"scalar", [] { return true; }, add_scalar},
+    {"avx2", has_avx2, add_avx2},
+    {"avx512", has_avx512, add_avx512},
+    {"avx512_bf16", has_avx512_bf16, add_avx512_bf16},
+};
+
+}  // namespace
+
+std::vector<std::string> runnable_targets() {
+  std::vector<std::string> names;
+  for (const Target& target : kTargets) {
+    if (target.runnable()) names.emplace_back(target.name);
+  }
+  return names;
+}
+
+Result<Ops> ops_for(std::string_view name) {
+  const std::vector<std::string> runnable = runnable_targets();
+  const std::string wanted = name == "auto" ? runnable.back() : std::string(name);
+  if (std::find(runnable.begin(), runnable.end(), wanted) == runnable.end()) {
+    return fail(ErrorCode::kUnsupported,
+                "kernel target '{}' cannot run on this machine; it runs: {}", wanted,
+                fmt::join(runnable, ", "));
+  }
+  Ops ops{};
+  for (const Target& target : kTargets) {
+    if (!target.runnable()) continue;
+    target.add(ops);
+    ops.target = target.name.data();
+    if (target.name == wanted) break;
+  }
+  return ops;
+}
+
+}  // namespace fathom
