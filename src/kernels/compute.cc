@@ -24,19 +24,17 @@ class CpuCompute final : public Compute {
   void linear(const float* x, int64_t x_stride, int32_t rows,
               std::span<const LinearOut> outs) override {
     if (rows == 0) return;
-    inputs_.clear();
-    products_.clear();
+    clear();
     for (const LinearOut& out : outs) {
-      products_.push_back(product(out.w, x, x_stride, rows, out.y, out.y_stride));
+      add_product({out.w, x, x_stride, rows, nullptr, rows, out.y, out.y_stride});
     }
     run_products();
   }
 
   void linear_grouped(std::span<const GroupedLinear> groups) override {
-    inputs_.clear();
-    products_.clear();
-    for (const GroupedLinear& g : groups) {
-      if (g.rows > 0) products_.push_back(product(g.w, g.x, g.x_stride, g.rows, g.y, g.y_stride));
+    clear();
+    for (const GroupedLinear& group : groups) {
+      if (group.rows > 0) add_product(group);
     }
     if (!products_.empty()) run_products();
   }
@@ -72,20 +70,33 @@ class CpuCompute final : public Compute {
     return ops_.matmul[static_cast<size_t>(w.format)];
   }
 
-  // A product whose x still points at FP32 rows; run_products() redirects it to converted ones.
-  MatmulArgs product(const MatrixView& w, const float* x, int64_t x_stride, int32_t rows, float* y,
-                     int64_t y_stride) {
-    note_input(w, x, x_stride, rows);
-    return {.w = w, .x = x, .x_stride = x_stride, .rows = rows, .y = y, .y_stride = y_stride};
+  void clear() {
+    inputs_.clear();
+    products_.clear();
+    input_of_.clear();
   }
 
-  void note_input(const MatrixView& w, const float* x, int64_t x_stride, int32_t rows) {
-    const ActivationFormat format = kernel_of(w).activation;
-    if (format == ActivationFormat::kF32) return;
-    for (const Input& input : inputs_) {
-      if (input.x == x && input.format == format && input.n == w.in) return;
+  void add_product(const GroupedLinear& g) {
+    products_.push_back({.w = g.w,
+                         .x = g.x,
+                         .x_stride = g.x_stride,
+                         .index = g.index,
+                         .rows = g.rows,
+                         .y = g.y,
+                         .y_stride = g.y_stride});
+    input_of_.push_back(input_for(g));
+  }
+
+  // Index of the converted rows that this product reads; -1: it reads FP32 rows as they are.
+  int32_t input_for(const GroupedLinear& g) {
+    const ActivationFormat format = kernel_of(g.w).activation;
+    if (format == ActivationFormat::kF32) return -1;
+    const bool same = !inputs_.empty() && inputs_.back().x == g.x &&
+                      inputs_.back().format == format && inputs_.back().n == g.w.in;
+    if (!same) {
+      inputs_.push_back({g.x, g.x_stride, g.x_rows, g.w.in, format, 0, (g.w.in + 31) / 32 * 32});
     }
-    inputs_.push_back({x, x_stride, rows, w.in, format, 0, (w.in + 31) / 32 * 32});
+    return static_cast<int32_t>(inputs_.size()) - 1;
   }
 
   void convert_inputs() {
@@ -121,8 +132,13 @@ class CpuCompute final : public Compute {
     int64_t units = 0;
     int64_t widest = 0;
     first_unit_.clear();
-    for (MatmulArgs& product : products_) {
-      redirect(product);
+    for (size_t i = 0; i < products_.size(); ++i) {
+      MatmulArgs& product = products_[i];
+      if (input_of_[i] >= 0) {
+        const Input& input = inputs_[static_cast<size_t>(input_of_[i])];
+        product.x = converted_.data() + input.offset;
+        product.x_stride = input.stride;
+      }
       first_unit_.push_back(units);
       units += (product.w.out + kRowsPerUnit - 1) / kRowsPerUnit;
       widest = std::max<int64_t>(widest, product.w.in);
@@ -139,17 +155,6 @@ class CpuCompute final : public Compute {
       exec_.parallel(units, body);
     } else {
       exec_.parallel_dynamic(units, 4, body);
-    }
-  }
-
-  void redirect(MatmulArgs& product) {
-    const ActivationFormat format = kernel_of(product.w).activation;
-    for (const Input& input : inputs_) {
-      if (input.x == product.x && input.format == format && input.n == product.w.in) {
-        product.x = converted_.data() + input.offset;
-        product.x_stride = input.stride;
-        return;
-      }
     }
   }
 
@@ -181,6 +186,7 @@ class CpuCompute final : public Compute {
   Attention attention_;
   std::vector<Input> inputs_;
   std::vector<MatmulArgs> products_;
+  std::vector<int32_t> input_of_;  // per product
   std::vector<int64_t> first_unit_;
   Buffer converted_;
   std::vector<Buffer> scratch_;  // per thread

@@ -27,13 +27,16 @@ struct LinearOut {
   int64_t y_stride;
 };
 
-// Products of one expert (or one attention head): rows [x, x + rows) times w.
+// Products of one expert or one attention head. Groups that share x should stand next to each other:
+// x is then converted once.
 struct GroupedLinear {
   MatrixView w;
-  const float* x;    // [rows, w.in]
+  const float* x;        // [x_rows, w.in]
   int64_t x_stride;
+  int32_t x_rows;
+  const int32_t* index;  // [rows]: which rows of x; null: rows 0 ... rows - 1
   int32_t rows;
-  float* y;          // [rows, w.out]
+  float* y;              // [rows, w.out]
   int64_t y_stride;
 };
 

@@ -16,8 +16,9 @@ inline constexpr int kActivationFormatCount = 2;
 
 struct MatmulArgs {
   MatrixView w;
-  const void* x;     // [rows, w.in] in the kernel's activation format
-  int64_t x_stride;  // elements
+  const void* x;         // [.., w.in] in the kernel's activation format
+  int64_t x_stride;      // elements
+  const int32_t* index;  // row r of the product reads row index[r] of x; null: row r
   int32_t rows;
   float* y;          // [rows, w.out]
   int64_t y_stride;

@@ -9,8 +9,8 @@
 
 // Sums of x[r] . w[j] over K in blocks of `block` columns: plain formats have one block and no scale.
 template <int R, int W, class Loader>
-static void dot_tile(const Loader& load, const float* x, int64_t x_stride, int32_t k_end,
-                     float* y, int64_t y_stride) {
+static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_end, float* y,
+                     int64_t y_stride) {
   F total[R][W];
   for (int r = 0; r < R; ++r) {
     for (int j = 0; j < W; ++j) total[r][j] = V::zero();
@@ -28,7 +28,7 @@ static void dot_tile(const Loader& load, const float* x, int64_t x_stride, int32
       for (int j = 0; j < W; ++j) w[j] = load.full(j, k);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        const F v = V::load(x + r * x_stride + k);
+        const F v = V::load(x[r] + k);
 #pragma GCC unroll 8
         for (int j = 0; j < W; ++j) acc[r][j] = V::fma(v, w[j], acc[r][j]);
       }
@@ -40,7 +40,7 @@ static void dot_tile(const Loader& load, const float* x, int64_t x_stride, int32
         const F w = load.part(j, k, n);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          acc[r][j] = V::fma(V::load_n(x + r * x_stride + k, n), w, acc[r][j]);
+          acc[r][j] = V::fma(V::load_n(x[r] + k, n), w, acc[r][j]);
         }
       }
     }
@@ -58,17 +58,31 @@ static void dot_tile(const Loader& load, const float* x, int64_t x_stride, int32
   }
 }
 
-// All rows of x against W weight rows.
+// Rows of activations: all of them, or those an index names.
+struct Rows {
+  const float* x;
+  int64_t stride;
+  const int32_t* index;
+  int32_t count;
+  const float* at(int32_t r) const { return x + int64_t{index ? index[r] : r} * stride; }
+};
+
+template <int R, int W, class Loader>
+static void dot_some(const Loader& load, const Rows& rows, int32_t r, int32_t k, float* y,
+                     int64_t y_stride) {
+  const float* x[R];
+  for (int i = 0; i < R; ++i) x[i] = rows.at(r + i);
+  dot_tile<R, W>(load, x, k, y + r * y_stride, y_stride);
+}
+
+// All rows against W weight rows.
 template <int W, class Loader>
-static void dot_rows(const Loader& load, const float* x, int64_t x_stride, int32_t rows, int32_t k,
-                     float* y, int64_t y_stride) {
+static void dot_rows(const Loader& load, const Rows& rows, int32_t k, float* y, int64_t y_stride) {
   int32_t r = 0;
-  for (; r + kTileRows <= rows; r += kTileRows) {
-    dot_tile<kTileRows, W>(load, x + r * x_stride, x_stride, k, y + r * y_stride, y_stride);
+  for (; r + kTileRows <= rows.count; r += kTileRows) {
+    dot_some<kTileRows, W>(load, rows, r, k, y, y_stride);
   }
-  for (; r < rows; ++r) {
-    dot_tile<1, W>(load, x + r * x_stride, x_stride, k, y + r * y_stride, y_stride);
-  }
+  for (; r < rows.count; ++r) dot_some<1, W>(load, rows, r, k, y, y_stride);
 }
 
 // Unpacked weight rows in scratch: FP32, the format's scales still apart.
@@ -87,9 +101,9 @@ struct Panel {
 template <int W, class Raw>
 static void weight_rows(const MatmulArgs& a, int64_t n, void* scratch) {
   const Raw raw(a.w, n);
-  const float* x = static_cast<const float*>(a.x);
+  const Rows x{static_cast<const float*>(a.x), a.x_stride, a.index, a.rows};
   if (a.rows < kTileRows || !Raw::kPacked) {
-    dot_rows<W>(raw, x, a.x_stride, a.rows, a.w.in, a.y + n, a.y_stride);
+    dot_rows<W>(raw, x, a.w.in, a.y + n, a.y_stride);
     return;
   }
   // Many rows: convert each weight once.
@@ -101,7 +115,7 @@ static void weight_rows(const MatmulArgs& a, int64_t n, void* scratch) {
     if (k < a.w.in) V::store(rows + j * stride + k, raw.part(j, k, a.w.in - k));
   }
   const Panel<Raw> panel{raw, rows, stride, raw.block};
-  dot_rows<W>(panel, x, a.x_stride, a.rows, a.w.in, a.y + n, a.y_stride);
+  dot_rows<W>(panel, x, a.w.in, a.y + n, a.y_stride);
 }
 
 template <class Raw>
@@ -244,14 +258,14 @@ static void combine(const CombineArgs& a, int64_t begin, int64_t end) {
 // scores[q, j] = q . key_j for all positions of the block.
 static void attention_scores(const AttentionTile& a) {
   const int32_t width = a.latent + a.rope;
+  const Rows q{a.q, width, nullptr, a.queries};
   int32_t j = 0;
   for (; j + kTileWeights <= a.positions; j += kTileWeights) {
-    dot_rows<kTileWeights>(F32Rows(a.keys + int64_t{j} * width, width), a.q, width, a.queries,
-                           width, a.scores + j, kKvBlock);
+    dot_rows<kTileWeights>(F32Rows(a.keys + int64_t{j} * width, width), q, width, a.scores + j,
+                           kKvBlock);
   }
   for (; j < a.positions; ++j) {
-    dot_rows<1>(F32Rows(a.keys + int64_t{j} * width, width), a.q, width, a.queries, width,
-                a.scores + j, kKvBlock);
+    dot_rows<1>(F32Rows(a.keys + int64_t{j} * width, width), q, width, a.scores + j, kKvBlock);
   }
 }
 

@@ -25,7 +25,7 @@ float weight_at(const MatrixView& w, int64_t row, int64_t column) {
 void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void*) {
   for (int64_t n = begin; n < end; ++n) {
     for (int32_t t = 0; t < a.rows; ++t) {
-      const float* x = static_cast<const float*>(a.x) + t * a.x_stride;
+      const float* x = static_cast<const float*>(a.x) + (a.index ? a.index[t] : t) * a.x_stride;
       double sum = 0;
       for (int32_t k = 0; k < a.w.in; ++k) {
         sum += static_cast<double>(x[k]) * static_cast<double>(weight_at(a.w, n, k));

@@ -92,7 +92,7 @@ struct Panel {
 
 // x rows are padded with zeros to a multiple of 32, so only weights need masks.
 template <int R, int W, class Loader>
-void dot_tile(const Loader& load, const uint16_t* x, int64_t x_stride, int32_t k_end, float* y,
+void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, float* y,
               int64_t y_stride) {
   F total[R][W];
   for (int r = 0; r < R; ++r) {
@@ -110,7 +110,7 @@ void dot_tile(const Loader& load, const uint16_t* x, int64_t x_stride, int32_t k
       for (int j = 0; j < W; ++j) w[j] = weight(j);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        const B v = (B)_mm512_loadu_si512(x + r * x_stride + k);
+        const B v = (B)_mm512_loadu_si512(x[r] + k);
 #pragma GCC unroll 8
         for (int j = 0; j < W; ++j) acc[r][j] = _mm512_dpbf16_ps(acc[r][j], w[j], v);
       }
@@ -132,18 +132,21 @@ void dot_tile(const Loader& load, const uint16_t* x, int64_t x_stride, int32_t k
   }
 }
 
+template <int R, int W, class Loader>
+void dot_some(const Loader& load, const MatmulArgs& a, int32_t r, int64_t n) {
+  const uint16_t* x[R];
+  for (int i = 0; i < R; ++i) {
+    const int64_t row = a.index ? a.index[r + i] : r + i;
+    x[i] = static_cast<const uint16_t*>(a.x) + row * a.x_stride;
+  }
+  dot_tile<R, W>(load, x, a.w.in, a.y + r * a.y_stride + n, a.y_stride);
+}
+
 template <int W, class Loader>
 void dot_rows(const Loader& load, const MatmulArgs& a, int64_t n) {
-  const uint16_t* x = static_cast<const uint16_t*>(a.x);
-  float* y = a.y + n;
   int32_t r = 0;
-  for (; r + kTileRows <= a.rows; r += kTileRows) {
-    dot_tile<kTileRows, W>(load, x + r * a.x_stride, a.x_stride, a.w.in, y + r * a.y_stride,
-                           a.y_stride);
-  }
-  for (; r < a.rows; ++r) {
-    dot_tile<1, W>(load, x + r * a.x_stride, a.x_stride, a.w.in, y + r * a.y_stride, a.y_stride);
-  }
+  for (; r + kTileRows <= a.rows; r += kTileRows) dot_some<kTileRows, W>(load, a, r, n);
+  for (; r < a.rows; ++r) dot_some<1, W>(load, a, r, n);
 }
 
 template <int W, class Raw>

@@ -1,0 +1,120 @@
+#include "base/file_set.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace fathom {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A name inside a file set: one path component, so that an index cannot point outside its folder.
+bool is_plain_name(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." &&
+         name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
+}
+
+Result<FileBytes> map_file(const fs::path& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kInvalid;
+    return fail(code, "cannot open {}: {}", path.string(), std::strerror(errno));
+  }
+  struct stat info;
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    close(fd);
+    return invalid("{} is not a regular file", path.string());
+  }
+  const size_t size = static_cast<size_t>(info.st_size);
+  FileBytes file{.bytes = {}, .owner = nullptr, .path = path.string()};
+  if (size > 0) {
+    void* p = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) {
+      const int error = errno;
+      close(fd);
+      return fail(ErrorCode::kExhausted, "cannot map {} ({} bytes): {}", path.string(), size,
+                  std::strerror(error));
+    }
+    file.owner = std::shared_ptr<const void>(p, [size](const void* q) {
+      munmap(const_cast<void*>(q), size);
+    });
+    file.bytes = {static_cast<const std::byte*>(p), size};
+  }
+  close(fd);
+  return file;
+}
+
+class Folder final : public FileSet {
+ public:
+  explicit Folder(fs::path path) : path_(std::move(path)) {}
+
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(path_, error)) {
+      names.push_back(entry.path().filename().string());
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+  Result<FileBytes> open(std::string_view name) const override {
+    if (!is_plain_name(name)) {
+      return invalid("'{}' is not a plain file name inside {}", name, path_.string());
+    }
+    return map_file(path_ / name);
+  }
+  std::string location() const override { return path_.string(); }
+
+ private:
+  fs::path path_;
+};
+
+class EmbeddedFiles final : public FileSet {
+ public:
+  EmbeddedFiles(std::string location, Embedded files)
+      : location_(std::move(location)), files_(std::move(files)) {}
+
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, bytes] : files_) names.push_back(name);
+    return names;
+  }
+  Result<FileBytes> open(std::string_view name) const override {
+    for (const auto& [known, bytes] : files_) {
+      if (known == name) return FileBytes{bytes, nullptr, location_ + "/" + known};
+    }
+    return fail(ErrorCode::kNotFound, "{} has no file {}", location_, name);
+  }
+  std::string location() const override { return location_; }
+
+ private:
+  std::string location_;
+  Embedded files_;
+};
+
+}  // namespace
+
+bool FileSet::has(std::string_view name) const {
+  const std::vector<std::string> all = names();
+  return std::find(all.begin(), all.end(), name) != all.end();
+}
+
+Result<std::shared_ptr<const FileSet>> FileSet::folder(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    return fail(ErrorCode::kNotFound, "{} is not a folder", path.string());
+  }
+  return std::make_shared<Folder>(path);
+}
+
+std::shared_ptr<const FileSet> FileSet::embedded(std::string location, Embedded files) {
+  return std::make_shared<EmbeddedFiles>(std::move(location), std::move(files));
+}
+
+}  // namespace fathom

@@ -1,0 +1,333 @@
+#include "model/deepseek/model.h"
+
+#include <algorithm>
+
+#include "model/deepseek/rotary.h"
+#include "model/deepseek/unpack.h"
+#include "weights/formats/format.h"
+
+namespace fathom::deepseek {
+namespace {
+
+// One visitor more: bytes of the loaded weights.
+struct LoadedBytes {
+  int64_t bytes = 0;
+  void linear(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
+  void table(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
+  void router(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
+  void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
+};
+
+// One head's rows of a matrix that holds all heads behind each other.
+MatrixView head_of(const Matrix& matrix, int32_t head, int32_t rows) {
+  MatrixView view = matrix.view;
+  const int64_t bytes = view.format == WeightFormat::kF32 ? 4 : 2;
+  view.data = static_cast<const std::byte*>(view.data) + int64_t{head} * rows * view.in * bytes;
+  view.out = rows;
+  return view;
+}
+
+// What every part of a forward pass needs.
+struct Step {
+  const ForwardBatch& batch;
+  KvPool& kv;
+  Compute& compute;
+  Arena& arena;
+  int32_t rows;
+};
+
+class DeepseekModel final : public Model {
+ public:
+  DeepseekModel(const ModelConfig& config, Weights weights,
+                std::shared_ptr<const Checkpoint> checkpoint, RotaryTables rotary)
+      : c_(config),
+        w_(std::move(weights)),
+        checkpoint_(std::move(checkpoint)),
+        rotary_(std::move(rotary)),
+        head_(c_.tie_word_embeddings ? w_.embed.view : w_.head.view) {
+    LoadedBytes counter;
+    visit(w_, c_, counter);
+    for (const LayerWeights& layer : w_.layers) {
+      counter.bytes += layer.attention.key_up.owned_bytes() + layer.attention.value_up.owned_bytes();
+    }
+    weight_bytes_ = counter.bytes;
+  }
+
+  const ModelConfig& config() const override { return c_; }
+  int64_t weight_bytes() const override { return weight_bytes_; }
+  int64_t scratch_bytes(int32_t rows) const override;
+  void forward(const ForwardBatch& batch, KvPool& kv, Compute& compute, Arena& arena,
+               float* logits) override;
+  const float* hidden() const override { return hidden_; }
+  void logits_of(std::span<const int32_t> rows, Compute& compute, Arena& arena,
+                 float* logits) override;
+  void set_tap(Tap tap) override { tap_ = std::move(tap); }
+
+ private:
+  // y = attention(x).  x, y: [T, hidden]
+  void attention(const Step& s, int32_t layer, const float* x, float* y);
+  // Rotated queries, [T, heads, nope + rope], and the new latents stored in the pool.
+  void project(const Step& s, const AttentionWeights& a, const KvLayer& kv, const float* x, float* q);
+  void mlp(const Step& s, const MlpWeights& w, const float* x, float* y);
+  void moe(const Step& s, int32_t layer, const float* x, float* y);
+
+  void norm(const Step& s, const float* x, const Vector& weight, float* y) {
+    s.compute.rms_norm({x, c_.hidden, weight.data(), c_.rms_eps, y, c_.hidden, c_.hidden}, s.rows);
+  }
+  void tap(std::string_view name, int32_t layer, const float* x, int32_t rows, int32_t n) {
+    if (tap_) tap_(name, layer, x, rows, n);
+  }
+
+  ModelConfig c_;
+  Weights w_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  RotaryTables rotary_;
+  MatrixView head_;
+  int64_t weight_bytes_ = 0;
+  const float* hidden_ = nullptr;
+  Tap tap_;
+  std::vector<GroupedLinear> groups_;      // reused between steps
+  std::vector<int32_t> first_of_expert_;
+};
+
+void DeepseekModel::forward(const ForwardBatch& batch, KvPool& kv, Compute& compute, Arena& arena,
+                            float* logits) {
+  arena.reset();
+  const Step s{batch, kv, compute, arena, static_cast<int32_t>(batch.tokens.size())};
+  const int64_t size = int64_t{s.rows} * c_.hidden;
+  float* hidden = arena.take<float>(size);  // after the final norm; lives until the next step
+  hidden_ = hidden;
+  Arena::Scope scope(arena);
+  float* x = arena.take<float>(size);       // residual stream
+  float* normed = arena.take<float>(size);
+  float* delta = arena.take<float>(size);
+
+  compute.embed({w_.embed.view, batch.tokens.data(), x, c_.hidden}, s.rows);
+  for (int32_t l = 0; l < c_.layers; ++l) {
+    const LayerWeights& layer = w_.layers[static_cast<size_t>(l)];
+    tap("layer_input", l, x, s.rows, c_.hidden);
+
+    norm(s, x, layer.attention_norm, normed);
+    attention(s, l, normed, delta);
+    compute.add({x, c_.hidden, delta, c_.hidden, c_.hidden}, s.rows);
+    tap("attention_out", l, x, s.rows, c_.hidden);
+
+    norm(s, x, layer.ffn_norm, normed);
+    if (layer.mlp) {
+      mlp(s, *layer.mlp, normed, delta);
+    } else {
+      moe(s, l, normed, delta);
+    }
+    compute.add({x, c_.hidden, delta, c_.hidden, c_.hidden}, s.rows);
+  }
+  tap("layer_input", c_.layers, x, s.rows, c_.hidden);
+  norm(s, x, w_.norm, hidden);
+  tap("hidden", c_.layers, hidden, s.rows, c_.hidden);
+  logits_of(batch.logit_rows, compute, arena, logits);
+}
+
+void DeepseekModel::logits_of(std::span<const int32_t> rows, Compute& compute, Arena&,
+                              float* logits) {
+  if (rows.empty()) return;
+  const GroupedLinear product{.w = head_,
+                              .x = hidden_,
+                              .x_stride = c_.hidden,
+                              .x_rows = *std::max_element(rows.begin(), rows.end()) + 1,
+                              .index = rows.data(),
+                              .rows = static_cast<int32_t>(rows.size()),
+                              .y = logits,
+                              .y_stride = c_.vocab_size};
+  compute.linear_grouped({&product, 1});
+}
+
+void DeepseekModel::attention(const Step& s, int32_t l, const float* x, float* y) {
+  const AttentionWeights& a = w_.layers[static_cast<size_t>(l)].attention;
+  const int32_t qk = c_.qk_nope + c_.qk_rope;
+  Arena::Scope scope(s.arena);
+  float* q = s.arena.take<float>(int64_t{s.rows} * c_.heads * qk);
+  float* q_latent = s.arena.take<float>(int64_t{s.rows} * c_.heads * c_.kv_lora_rank);
+  float* o_latent = s.arena.take<float>(int64_t{s.rows} * c_.heads * c_.kv_lora_rank);
+  float* o = s.arena.take<float>(int64_t{s.rows} * c_.heads * c_.v_head);
+  const KvLayer kv = s.kv.layer(l);
+  project(s, a, kv, x, q);
+
+  // Absorb W_UK: the query of each head, in the latent space.
+  groups_.clear();
+  for (int32_t h = 0; h < c_.heads; ++h) {
+    groups_.push_back({.w = head_of(a.key_up, h, c_.kv_lora_rank),
+                       .x = q + h * qk,
+                       .x_stride = int64_t{c_.heads} * qk,
+                       .x_rows = s.rows,
+                       .index = nullptr,
+                       .rows = s.rows,
+                       .y = q_latent + int64_t{h} * c_.kv_lora_rank,
+                       .y_stride = int64_t{c_.heads} * c_.kv_lora_rank});
+  }
+  s.compute.linear_grouped(groups_);
+
+  s.compute.attention({.kv = kv,
+                       .sequences = s.batch.sequences.data(),
+                       .sequence_count = static_cast<int32_t>(s.batch.sequences.size()),
+                       .heads = c_.heads,
+                       .scale = c_.softmax_scale(),
+                       .q_latent = q_latent,
+                       .q_rope = q + c_.qk_nope,
+                       .q_rope_row_stride = int64_t{c_.heads} * qk,
+                       .q_rope_head_stride = qk,
+                       .out = o_latent});
+
+  // Absorb W_UV: back from the latent space to the values of each head.
+  groups_.clear();
+  for (int32_t h = 0; h < c_.heads; ++h) {
+    groups_.push_back({.w = head_of(a.value_up, h, c_.v_head),
+                       .x = o_latent + int64_t{h} * c_.kv_lora_rank,
+                       .x_stride = int64_t{c_.heads} * c_.kv_lora_rank,
+                       .x_rows = s.rows,
+                       .index = nullptr,
+                       .rows = s.rows,
+                       .y = o + int64_t{h} * c_.v_head,
+                       .y_stride = int64_t{c_.heads} * c_.v_head});
+  }
+  s.compute.linear_grouped(groups_);
+
+  const LinearOut out[] = {{a.out.view, y, c_.hidden}};
+  s.compute.linear(o, int64_t{c_.heads} * c_.v_head, s.rows, out);
+}
+
+void DeepseekModel::project(const Step& s, const AttentionWeights& a, const KvLayer& kv,
+                            const float* x, float* q) {
+  const int32_t qk = c_.qk_nope + c_.qk_rope;
+  const int32_t kv_width = c_.kv_lora_rank + c_.qk_rope;
+  const int64_t q_width = int64_t{c_.heads} * qk;
+  Arena::Scope scope(s.arena);
+  float* latent = s.arena.take<float>(int64_t{s.rows} * kv_width);  // c_raw, then k_pe
+
+  if (c_.q_lora_rank > 0) {
+    float* cq = s.arena.take<float>(int64_t{s.rows} * c_.q_lora_rank);
+    const LinearOut down[] = {{a.q_a.view, cq, c_.q_lora_rank}, {a.kv_a.view, latent, kv_width}};
+    s.compute.linear(x, c_.hidden, s.rows, down);
+    s.compute.rms_norm({cq, c_.q_lora_rank, a.q_a_norm.data(), c_.rms_eps, cq, c_.q_lora_rank,
+                        c_.q_lora_rank}, s.rows);
+    const LinearOut up[] = {{a.q_b.view, q, q_width}};
+    s.compute.linear(cq, c_.q_lora_rank, s.rows, up);
+  } else {
+    const LinearOut both[] = {{a.q_b.view, q, q_width}, {a.kv_a.view, latent, kv_width}};
+    s.compute.linear(x, c_.hidden, s.rows, both);
+  }
+
+  // The latent is normed, the shared rotary key is not.
+  s.compute.rms_norm({latent, kv_width, a.kv_a_norm.data(), c_.rms_eps, latent, kv_width,
+                      c_.kv_lora_rank}, s.rows);
+  float* k_pe = latent + c_.kv_lora_rank;
+  const int32_t* positions = s.batch.positions.data();
+  s.compute.rope({k_pe, kv_width, 0, 1, c_.qk_rope, positions, rotary_.cos.data(),
+                  rotary_.sin.data()}, s.rows);
+  s.compute.rope({q + c_.qk_nope, q_width, qk, c_.heads, c_.qk_rope, positions, rotary_.cos.data(),
+                  rotary_.sin.data()}, s.rows);
+  s.compute.kv_store({kv, latent, kv_width, k_pe, kv_width, s.batch.slots.data()}, s.rows);
+}
+
+void DeepseekModel::mlp(const Step& s, const MlpWeights& w, const float* x, float* y) {
+  const int32_t width = w.gate.view.out;
+  Arena::Scope scope(s.arena);
+  float* gate = s.arena.take<float>(int64_t{s.rows} * width);
+  float* up = s.arena.take<float>(int64_t{s.rows} * width);
+  const LinearOut in[] = {{w.gate.view, gate, width}, {w.up.view, up, width}};
+  s.compute.linear(x, c_.hidden, s.rows, in);
+  s.compute.silu_mul({gate, width, up, width, gate, width, width}, s.rows);
+  const LinearOut out[] = {{w.down.view, y, c_.hidden}};
+  s.compute.linear(gate, width, s.rows, out);
+}
+
+void DeepseekModel::moe(const Step& s, int32_t l, const float* x, float* y) {
+  const MoeWeights& w = *w_.layers[static_cast<size_t>(l)].moe;
+  const int32_t experts = c_.gate.experts;
+  const int32_t top_k = c_.gate.top_k;
+  const int32_t width = c_.moe_intermediate;
+  const int32_t routed = s.rows * top_k;
+  Arena::Scope scope(s.arena);
+  float* scores = s.arena.take<float>(int64_t{s.rows} * experts);
+  int32_t* ids = s.arena.take<int32_t>(routed);
+  float* weights = s.arena.take<float>(routed);
+  int32_t* slots = s.arena.take<int32_t>(routed);   // where (t, k) went in expert order
+  int32_t* source = s.arena.take<int32_t>(routed);  // row of x for each place in expert order
+  float* gate = s.arena.take<float>(int64_t{routed} * width);
+  float* up = s.arena.take<float>(int64_t{routed} * width);
+  float* down = s.arena.take<float>(int64_t{routed} * c_.hidden);
+
+  const LinearOut router[] = {{w.router.view, scores, experts}};
+  s.compute.linear(x, c_.hidden, s.rows, router);
+  s.compute.gate({c_.gate, scores, w.bias.empty() ? nullptr : w.bias.data(), ids, weights}, s.rows);
+  tap("router_logits", l, scores, s.rows, experts);
+
+  // Dispatch: sort (t, k) by expert, rows of one expert in row order.
+  first_of_expert_.assign(static_cast<size_t>(experts) + 1, 0);
+  for (int32_t i = 0; i < routed; ++i) ++first_of_expert_[static_cast<size_t>(ids[i]) + 1];
+  for (size_t e = 0; e < static_cast<size_t>(experts); ++e) first_of_expert_[e + 1] += first_of_expert_[e];
+  for (int32_t i = 0; i < routed; ++i) {
+    slots[i] = first_of_expert_[static_cast<size_t>(ids[i])]++;
+    source[slots[i]] = i / top_k;
+  }
+  // The counters now hold each expert's end.
+  const auto rows_of = [&](int32_t e) {
+    const int32_t begin = e == 0 ? 0 : first_of_expert_[static_cast<size_t>(e) - 1];
+    return std::pair(begin, first_of_expert_[static_cast<size_t>(e)] - begin);
+  };
+
+  groups_.clear();
+  for (int32_t e = 0; e < experts; ++e) {
+    const auto [begin, count] = rows_of(e);
+    if (count == 0) continue;
+    const MlpWeights& expert = w.experts[static_cast<size_t>(e)];
+    groups_.push_back({expert.gate.view, x, c_.hidden, s.rows, source + begin, count,
+                       gate + int64_t{begin} * width, width});
+    groups_.push_back({expert.up.view, x, c_.hidden, s.rows, source + begin, count,
+                       up + int64_t{begin} * width, width});
+  }
+  s.compute.linear_grouped(groups_);
+  s.compute.silu_mul({gate, width, up, width, gate, width, width}, routed);
+  groups_.clear();
+  for (int32_t e = 0; e < experts; ++e) {
+    const auto [begin, count] = rows_of(e);
+    if (count == 0) continue;
+    groups_.push_back({w.experts[static_cast<size_t>(e)].down.view, gate + int64_t{begin} * width,
+                       width, count, nullptr, count, down + int64_t{begin} * c_.hidden, c_.hidden});
+  }
+  s.compute.linear_grouped(groups_);
+
+  float* shared = nullptr;
+  if (w.shared) {
+    shared = s.arena.take<float>(int64_t{s.rows} * c_.hidden);
+    mlp(s, *w.shared, x, shared);
+  }
+  s.compute.combine({down, slots, weights, shared, top_k, c_.hidden, y, c_.hidden}, s.rows);
+}
+
+int64_t DeepseekModel::scratch_bytes(int32_t rows) const {
+  // Mirrors the arena's takes above, widest path; FP32 and 32-bit ids are both 4 bytes.
+  const int64_t t = rows;
+  const int64_t attention =
+      t * (int64_t{c_.heads} * (c_.qk_nope + c_.qk_rope + 2 * c_.kv_lora_rank + c_.v_head) +
+           c_.kv_lora_rank + c_.qk_rope + c_.q_lora_rank);
+  const int64_t dense = t * 2 * int64_t{c_.dense_intermediate};
+  const int64_t k = c_.gate.top_k;
+  const int64_t moe = t * (c_.gate.experts + 4 * k + 2 * k * c_.moe_intermediate + k * c_.hidden +
+                           c_.hidden + 2 * int64_t{c_.shared_experts} * c_.moe_intermediate);
+  constexpr int64_t kAlignmentSlack = 64 * 32;
+  return 4 * (4 * t * c_.hidden + std::max({attention, dense, moe})) + kAlignmentSlack;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> make_model(const ModelConfig& config, Weights weights,
+                                          std::shared_ptr<const Checkpoint> checkpoint,
+                                          const LoadOptions& options, Compute& compute) {
+  for (LayerWeights& layer : weights.layers) {
+    TRY(unpack_kv_b(config, layer.attention, compute.exec()));
+  }
+  const int32_t positions = options.max_positions > 0 ? options.max_positions : config.max_position;
+  return std::make_unique<DeepseekModel>(config, std::move(weights), std::move(checkpoint),
+                                         make_rotary_tables(config, positions));
+}
+
+}  // namespace fathom::deepseek

@@ -1,0 +1,76 @@
+#include "weights/checkpoint.h"
+
+#include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+namespace fathom {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::string_view kSingle = "model.safetensors";
+constexpr std::string_view kIndex = "model.safetensors.index.json";
+
+// Shard file names of the index, each once.
+Result<std::set<std::string>> shard_names(const FileSet& files) {
+  const FileBytes index = TRY(files.open(kIndex));
+  const Json json = Json::parse(index.text(), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
+    return invalid("{}: needs an object \"weight_map\" from tensor to file", index.path);
+  }
+  std::set<std::string> names;
+  for (const auto& [tensor, file] : json["weight_map"].items()) {
+    if (!file.is_string()) return invalid("{}: weight_map of {} is not a file name", index.path, tensor);
+    names.insert(file.get<std::string>());
+  }
+  return names;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const FileSet& files) {
+  auto checkpoint = std::make_shared<Checkpoint>();
+  if (files.has(kIndex)) {
+    const std::set<std::string> shards = TRY(shard_names(files));
+    std::vector<std::string> missing;
+    for (const std::string& shard : shards) {
+      if (!files.has(shard)) missing.push_back(shard);
+    }
+    if (!missing.empty()) {
+      return fail(ErrorCode::kNotFound, "{}: {} of {} files named by {} are missing: {}",
+                  files.location(), missing.size(), shards.size(), kIndex,
+                  fmt::join(missing, ", "));
+    }
+    for (const std::string& shard : shards) TRY(checkpoint->add_file(files, shard));
+  } else if (files.has(kSingle)) {
+    TRY(checkpoint->add_file(files, std::string(kSingle)));
+  } else {
+    return fail(ErrorCode::kNotFound,
+                "{} has neither {} nor {}; Fathom reads safetensors checkpoints", files.location(),
+                kSingle, kIndex);
+  }
+  return checkpoint;
+}
+
+Status Checkpoint::add_file(const FileSet& files, const std::string& name) {
+  const FileBytes& file = files_.emplace_back(TRY(files.open(name)));
+  auto tensors = TRY(read_safetensors(file.bytes, file.path));
+  for (auto& [tensor_name, tensor] : tensors) {
+    tensor.file = &file;
+    const auto [place, fresh] = tensors_.emplace(tensor_name, tensor);
+    if (!fresh) {
+      return invalid("tensor {} is in both {} and {}", tensor_name, place->second.file->path,
+                     file.path);
+    }
+  }
+  return {};
+}
+
+const StoredTensor* Checkpoint::find(std::string_view name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : &found->second;
+}
+
+}  // namespace fathom

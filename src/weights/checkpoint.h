@@ -1,0 +1,30 @@
+// The tensors of a Hugging Face checkpoint by name: model.safetensors, or the shards that
+// model.safetensors.index.json names. Files stay mapped as long as the checkpoint lives.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "weights/safetensors.h"
+
+namespace fathom {
+
+class Checkpoint {
+ public:
+  // Missing shards are reported all at once.
+  static Result<std::shared_ptr<const Checkpoint>> open(const FileSet& files);
+
+  const StoredTensor* find(std::string_view name) const;
+  const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
+
+ private:
+  Status add_file(const FileSet& files, const std::string& name);
+
+  std::deque<FileBytes> files_;  // stable addresses: tensors point at them
+  std::map<std::string, StoredTensor, std::less<>> tensors_;
+};
+
+}  // namespace fathom
