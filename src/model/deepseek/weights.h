@@ -52,6 +52,12 @@ struct Weights {
   Matrix head;     // [vocab, hidden]
 };
 
+// The part that this layer has: made by the first visit, found by later ones.
+template <class Part>
+Part& present(std::optional<Part>& part) {
+  return part ? *part : part.emplace();
+}
+
 // Calls the visitor once per weight:
 //   linear(prefix, out, in, Matrix&)   a quantisable matrix, named without ".weight"
 //   table(prefix, out, in, Matrix&)    a matrix that is never quantised
@@ -88,10 +94,10 @@ void visit(Weights& w, const ModelConfig& c, Visitor&& v) {
 
     v.vector(p + "post_attention_layernorm.weight", c.hidden, layer.ffn_norm);
     if (!c.is_moe_layer(l)) {
-      mlp(p + "mlp.", c.dense_intermediate, layer.mlp.emplace());
+      mlp(p + "mlp.", c.dense_intermediate, present(layer.mlp));
       continue;
     }
-    MoeWeights& moe = layer.moe.emplace();
+    MoeWeights& moe = present(layer.moe);
     v.router(p + "mlp.gate", c.gate.experts, c.hidden, moe.router);
     if (c.gate_has_bias) {
       v.vector(p + "mlp.gate.e_score_correction_bias", c.gate.experts, moe.bias);
@@ -102,7 +108,7 @@ void visit(Weights& w, const ModelConfig& c, Visitor&& v) {
           moe.experts[static_cast<size_t>(e)]);
     }
     if (c.shared_experts > 0) {
-      mlp(p + "mlp.shared_experts.", c.shared_experts * c.moe_intermediate, moe.shared.emplace());
+      mlp(p + "mlp.shared_experts.", c.shared_experts * c.moe_intermediate, present(moe.shared));
     }
   }
   v.vector("model.norm.weight", c.hidden, w.norm);
