@@ -52,12 +52,18 @@ class PrefixCache {
                     double now);
   // Length that match() would find, without touching anything (for policies).
   int32_t peek(std::string_view ns, std::span<const int32_t> tokens, int32_t max_tokens) const;
+  // The nodes on the way of `tokens`, root first, as opaque names (for policies).
+  std::vector<const void*> path(std::string_view ns, std::span<const int32_t> tokens) const;
 
-  // Hands the pages of `tokens` (computed KV; pages.size() == ceil(tokens / page_size)) to the tree,
-  // of which the first `lease.tokens()` are already cached and leased. Duplicates of what is cached
-  // meanwhile and a partial last page go back to the pool. Replaces `lease` by one on the whole
-  // inserted prefix and `pages` by the tree's pages for it, so that a running sequence can go on
-  // using them. To end the sequence, drop the lease.
+  // Hands computed KV to the tree: `pages` of `tokens`, of which the first `lease.tokens()` are
+  // already cached and leased.
+  //
+  //   pages   | leased by `lease`  | cached meanwhile by others | new              | partial last |
+  //   becomes | unchanged          | ours go back to the pool   | owned by a node  | back to pool |
+  //
+  // Replaces `lease` by one on the whole inserted prefix and `pages` by the tree's pages for it, so
+  // that a running sequence can go on using them. To end the sequence, drop the lease. When the cache
+  // is disabled, all pages go back to the pool.
   void insert(std::string_view ns, std::span<const int32_t> tokens, std::vector<PageId>& pages,
               PrefixLease& lease, double now);
 

@@ -1,0 +1,274 @@
+#include "cache/prefix_cache.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/check.h"
+
+namespace fathom {
+namespace {
+
+using Tokens = std::span<const int32_t>;
+
+// Children are found by the tokens of their first page.
+struct FirstPageLess {
+  using is_transparent = void;
+  template <class A, class B>
+  bool operator()(const A& a, const B& b) const {
+    return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
+  }
+};
+
+}  // namespace
+
+// A run of whole pages below its parent's. Root nodes (one per namespace) are empty.
+struct RadixNode {
+  std::vector<int32_t> tokens;
+  std::vector<PageId> pages;
+  RadixNode* parent = nullptr;
+  std::map<std::vector<int32_t>, std::unique_ptr<RadixNode>, FirstPageLess> children;
+  int32_t leases = 0;  // of this node and everything below it
+  // When it was last used: by the clock, then by order of use.
+  std::pair<double, uint64_t> used;
+};
+
+struct PrefixCache::Impl {
+  PagePool& pool;
+  bool enabled;
+  int32_t page_size;
+  std::map<std::string, std::unique_ptr<RadixNode>, std::less<>> roots;
+  // Unleased leaves, least recently used first.
+  std::set<std::pair<std::pair<double, uint64_t>, RadixNode*>> evictable_leaves;
+  int32_t cached = 0;  // pages in the tree
+  int32_t leased = 0;  // of them, in nodes with leases
+  uint64_t uses = 0;
+
+  // Pages of `rest` that `node` holds, from its start.
+  int32_t common_pages(const RadixNode& node, Tokens rest) const {
+    const size_t n = std::min(node.tokens.size(), rest.size());
+    const auto differ = std::mismatch(node.tokens.begin(), node.tokens.begin() + static_cast<ptrdiff_t>(n),
+                                      rest.begin());
+    return static_cast<int32_t>(differ.first - node.tokens.begin()) / page_size;
+  }
+
+  RadixNode* child_of(const RadixNode& node, Tokens rest) const {
+    if (static_cast<int32_t>(rest.size()) < page_size) return nullptr;
+    const auto found = node.children.find(rest.first(static_cast<size_t>(page_size)));
+    return found == node.children.end() ? nullptr : found->second.get();
+  }
+
+  bool is_evictable_leaf(const RadixNode& node) const {
+    return node.parent && node.leases == 0 && node.children.empty();
+  }
+  void unlist(RadixNode* node) { evictable_leaves.erase({node->used, node}); }
+  void list(RadixNode* node) {
+    if (is_evictable_leaf(*node)) evictable_leaves.insert({node->used, node});
+  }
+  void touch(RadixNode* node, double now) {
+    unlist(node);
+    node->used = {now, ++uses};
+    list(node);
+  }
+
+  void lease(RadixNode* node) {
+    for (; node && node->parent; node = node->parent) {
+      unlist(node);
+      if (node->leases++ == 0) leased += static_cast<int32_t>(node->pages.size());
+    }
+  }
+  void release(RadixNode* node) {
+    for (; node && node->parent; node = node->parent) {
+      if (--node->leases == 0) {
+        leased -= static_cast<int32_t>(node->pages.size());
+        list(node);
+      }
+    }
+  }
+
+  // Cuts `node` after `pages` pages; returns the upper part, which takes the node's place. Leases
+  // hold their node and all above it, so the upper part has as many.
+  RadixNode* split(RadixNode* node, int32_t pages) {
+    RadixNode* parent = node->parent;
+    const size_t cut = static_cast<size_t>(pages) * static_cast<size_t>(page_size);
+    const auto key = [this](const RadixNode& n) {
+      return std::vector<int32_t>(n.tokens.begin(), n.tokens.begin() + page_size);
+    };
+    auto place = parent->children.find(key(*node));
+    unlist(node);
+    auto upper = std::make_unique<RadixNode>();
+    upper->tokens.assign(node->tokens.begin(), node->tokens.begin() + static_cast<ptrdiff_t>(cut));
+    upper->pages.assign(node->pages.begin(), node->pages.begin() + pages);
+    upper->parent = parent;
+    upper->leases = node->leases;
+    upper->used = node->used;
+    node->tokens.erase(node->tokens.begin(), node->tokens.begin() + static_cast<ptrdiff_t>(cut));
+    node->pages.erase(node->pages.begin(), node->pages.begin() + pages);
+    node->parent = upper.get();
+    upper->children.emplace(key(*node), std::move(place->second));
+    place->second = std::move(upper);
+    list(node);
+    return place->second.get();
+  }
+
+  RadixNode* root(std::string_view ns) {
+    const auto found = roots.find(ns);
+    if (found != roots.end()) return found->second.get();
+    return roots.emplace(std::string(ns), std::make_unique<RadixNode>()).first->second.get();
+  }
+
+  // Walks down as far as `tokens` reach, splitting where they end inside an edge; appends the pages.
+  RadixNode* descend(RadixNode* node, Tokens tokens, double now, std::vector<PageId>& pages) {
+    for (Tokens rest = tokens;;) {
+      RadixNode* child = child_of(*node, rest);
+      if (!child) return node;
+      const int32_t common = common_pages(*child, rest);
+      if (common < static_cast<int32_t>(child->pages.size())) child = split(child, common);
+      touch(child, now);
+      pages.insert(pages.end(), child->pages.begin(), child->pages.end());
+      rest = rest.subspan(child->tokens.size());
+      node = child;
+    }
+  }
+
+  void remove_leaf(RadixNode* leaf) {
+    unlist(leaf);
+    for (const PageId page : leaf->pages) pool.give_back(page);
+    cached -= static_cast<int32_t>(leaf->pages.size());
+    RadixNode* parent = leaf->parent;
+    const auto first = Tokens(leaf->tokens).first(static_cast<size_t>(page_size));
+    parent->children.erase(parent->children.find(first));
+    list(parent);
+  }
+};
+
+PrefixLease::PrefixLease(PrefixLease&& other) noexcept { *this = std::move(other); }
+
+PrefixLease& PrefixLease::operator=(PrefixLease&& other) noexcept {
+  std::swap(cache_, other.cache_);
+  std::swap(node_, other.node_);
+  std::swap(tokens_, other.tokens_);
+  return *this;
+}
+
+PrefixLease::~PrefixLease() {
+  if (cache_) cache_->impl_->release(node_);
+}
+
+PrefixCache::PrefixCache(PagePool& pool, bool enabled)
+    : impl_(new Impl{.pool = pool, .enabled = enabled, .page_size = pool.page_size()}) {}
+
+PrefixCache::~PrefixCache() = default;
+
+bool PrefixCache::enabled() const { return impl_->enabled; }
+int32_t PrefixCache::cached_pages() const { return impl_->cached; }
+int32_t PrefixCache::evictable_pages() const { return impl_->cached - impl_->leased; }
+
+PrefixMatch PrefixCache::match(std::string_view ns, Tokens tokens, int32_t max_tokens, double now) {
+  PrefixMatch match;
+  if (!impl_->enabled || max_tokens <= 0) return match;
+  const auto root = impl_->roots.find(ns);
+  if (root == impl_->roots.end()) return match;
+  const size_t limit = std::min(tokens.size(), static_cast<size_t>(max_tokens));
+  RadixNode* node = impl_->descend(root->second.get(), tokens.first(limit), now, match.pages);
+  if (match.pages.empty()) return match;
+  impl_->lease(node);
+  match.lease.cache_ = this;
+  match.lease.node_ = node;
+  match.lease.tokens_ = static_cast<int32_t>(match.pages.size()) * impl_->page_size;
+  return match;
+}
+
+int32_t PrefixCache::peek(std::string_view ns, Tokens tokens, int32_t max_tokens) const {
+  const auto root = impl_->roots.find(ns);
+  if (!impl_->enabled || max_tokens <= 0 || root == impl_->roots.end()) return 0;
+  Tokens rest = tokens.first(std::min(tokens.size(), static_cast<size_t>(max_tokens)));
+  int32_t pages = 0;
+  const RadixNode* node = root->second.get();
+  while (const RadixNode* child = impl_->child_of(*node, rest)) {
+    const int32_t common = impl_->common_pages(*child, rest);
+    pages += common;
+    if (common < static_cast<int32_t>(child->pages.size())) break;
+    rest = rest.subspan(child->tokens.size());
+    node = child;
+  }
+  return pages * impl_->page_size;
+}
+
+std::vector<const void*> PrefixCache::path(std::string_view ns, Tokens tokens) const {
+  std::vector<const void*> nodes;
+  const auto root = impl_->roots.find(ns);
+  if (!impl_->enabled || root == impl_->roots.end()) return nodes;
+  const RadixNode* node = root->second.get();
+  nodes.push_back(node);
+  while (const RadixNode* child = impl_->child_of(*node, tokens)) {
+    nodes.push_back(child);
+    if (impl_->common_pages(*child, tokens) < static_cast<int32_t>(child->pages.size())) break;
+    tokens = tokens.subspan(child->tokens.size());
+    node = child;
+  }
+  return nodes;
+}
+
+void PrefixCache::insert(std::string_view ns, Tokens tokens, std::vector<PageId>& pages,
+                         PrefixLease& lease, double now) {
+  const int32_t leased = lease.tokens() / impl_->page_size;
+  const auto give_back = [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) impl_->pool.give_back(pages[i]);
+  };
+  if (!impl_->enabled) {
+    give_back(static_cast<size_t>(leased), pages.size());
+    pages.clear();
+    return;
+  }
+  const size_t whole = tokens.size() / static_cast<size_t>(impl_->page_size);
+  CHECK_GE(pages.size(), whole);
+  CHECK_LE(static_cast<size_t>(leased), whole);
+  const Tokens kept = tokens.first(whole * static_cast<size_t>(impl_->page_size));
+
+  std::vector<PageId> in_tree;
+  RadixNode* node = impl_->descend(impl_->root(ns), kept, now, in_tree);
+  CHECK_GE(in_tree.size(), static_cast<size_t>(leased));
+  give_back(static_cast<size_t>(leased), in_tree.size());
+  give_back(whole, pages.size());
+  if (in_tree.size() < whole) {
+    auto leaf = std::make_unique<RadixNode>();
+    const auto first_token = static_cast<ptrdiff_t>(in_tree.size()) * impl_->page_size;
+    leaf->tokens.assign(kept.begin() + first_token, kept.end());
+    leaf->pages.assign(pages.begin() + static_cast<ptrdiff_t>(in_tree.size()),
+                       pages.begin() + static_cast<ptrdiff_t>(whole));
+    leaf->parent = node;
+    impl_->cached += static_cast<int32_t>(leaf->pages.size());
+    in_tree.insert(in_tree.end(), leaf->pages.begin(), leaf->pages.end());
+    std::vector<int32_t> key(leaf->tokens.begin(), leaf->tokens.begin() + impl_->page_size);
+    impl_->unlist(node);
+    RadixNode* made = leaf.get();
+    node->children.emplace(std::move(key), std::move(leaf));
+    impl_->touch(made, now);
+    node = made;
+  }
+  PrefixLease fresh;
+  if (!in_tree.empty()) {
+    impl_->lease(node);
+    fresh.cache_ = this;
+    fresh.node_ = node;
+    fresh.tokens_ = static_cast<int32_t>(whole) * impl_->page_size;
+  }
+  lease = std::move(fresh);  // the old one is released when `fresh`, which now holds it, ends
+  pages = std::move(in_tree);
+}
+
+int32_t PrefixCache::evict(int32_t pages) {
+  int32_t freed = 0;
+  while (freed < pages && !impl_->evictable_leaves.empty()) {
+    RadixNode* leaf = impl_->evictable_leaves.begin()->second;
+    freed += static_cast<int32_t>(leaf->pages.size());
+    impl_->remove_leaf(leaf);
+  }
+  return freed;
+}
+
+void PrefixCache::flush() { evict(impl_->cached); }
+
+}  // namespace fathom

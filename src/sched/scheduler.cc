@@ -1,0 +1,477 @@
+#include "sched/scheduler.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "base/check.h"
+#include "sched/policy.h"
+
+namespace fathom {
+namespace {
+
+// Estimates of future output are clipped to this many tokens (SGLang's constant).
+constexpr int64_t kMostEstimatedTokens = 4096;
+// A prompt that shares at least so many tokens with one being computed waits for it.
+constexpr int32_t kSharedPrefixWorthWaiting = 32;
+constexpr double kInitialRatio = 0.7;
+constexpr double kMinRatioFactor = 0.14;
+constexpr double kRatioDecaySteps = 600;
+constexpr int32_t kRetractDecodeSteps = 20;
+
+}  // namespace
+
+struct Scheduler::Impl {
+  SchedulerOptions options;
+  PagePool& pool;
+  PrefixCache& cache;
+  const Clock& clock;
+  std::mt19937_64 random;
+
+  WaitingQueue waiting;
+  std::vector<std::unique_ptr<Sequence>> running;  // in order of admission
+  StepPlan plan;
+  std::vector<Sequence*> planned;                  // parallel to plan.sequences
+  std::vector<SequenceId> starved;
+  std::vector<std::string> messages;
+  uint64_t arrivals = 0;
+  int64_t retractions = 0;
+  int64_t evicted_pages = 0;
+
+  double initial_ratio;
+  double min_ratio;
+  double ratio;  // share of a sequence's remaining output that is expected to be used
+
+  Impl(const SchedulerOptions& o, PagePool& p, PrefixCache& c, const Clock& k)
+      : options(o), pool(p), cache(c), clock(k), random(o.random_seed) {
+    initial_ratio = std::min(kInitialRatio * options.conservativeness, 1.0);
+    min_ratio = initial_ratio * kMinRatioFactor;
+    ratio = initial_ratio;
+  }
+
+  // ---- pages -------------------------------------------------------------------------------
+
+  // Pages for positions [0, positions), evicting cached prefixes if need be.
+  bool grow(Sequence& s, int32_t positions) {
+    const int32_t size = pool.page_size();
+    const int32_t more = (positions + size - 1) / size - static_cast<int32_t>(s.pages.size());
+    if (more <= 0) return true;
+    if (pool.available() < more) evicted_pages += cache.evict(more - pool.available());
+    if (!pool.take(more, s.pages)) return false;
+    refresh_slots(s, static_cast<int32_t>(s.pages.size()) - more);
+    return true;
+  }
+
+  // Slots of pages [first, end) again.
+  void refresh_slots(Sequence& s, int32_t first) {
+    const int32_t size = pool.page_size();
+    s.slots.resize(static_cast<size_t>(first) * static_cast<size_t>(size));
+    for (size_t i = static_cast<size_t>(first); i < s.pages.size(); ++i) {
+      for (int32_t offset = 0; offset < size; ++offset) {
+        s.slots.push_back(s.pages[i] * size + offset);
+      }
+    }
+  }
+
+  std::span<const int32_t> computed_tokens(const Sequence& s) const {
+    return std::span(s.tokens).first(static_cast<size_t>(s.computed));
+  }
+
+  // Lets others share what is computed; the sequence goes on. Whole pages only: the last, partly
+  // filled one stays private.
+  void share_computed(Sequence& s) {
+    if (!cache.enabled() || !s.spec.insert_into_cache) return;
+    const int32_t size = pool.page_size();
+    const int32_t whole = s.computed / size;
+    const int32_t leased = s.lease.tokens() / size;
+    if (whole <= leased) return;
+    std::vector<PageId> rest(s.pages.begin() + whole, s.pages.end());
+    s.pages.resize(static_cast<size_t>(whole));
+    cache.insert(s.spec.cache_namespace, std::span(s.tokens).first(static_cast<size_t>(whole * size)),
+                 s.pages, s.lease, clock.now());
+    s.pages.insert(s.pages.end(), rest.begin(), rest.end());
+    refresh_slots(s, leased);
+  }
+
+  // Gives everything back; computed KV goes to the cache. The sequence holds nothing afterwards.
+  void release(Sequence& s) {
+    const int32_t size = pool.page_size();
+    if (cache.enabled() && s.spec.insert_into_cache) {
+      // Pages beyond the computed ones were taken for a step that will not run.
+      const auto used = static_cast<size_t>((s.computed + size - 1) / size);
+      for (size_t i = used; i < s.pages.size(); ++i) pool.give_back(s.pages[i]);
+      s.pages.resize(std::min(used, s.pages.size()));
+      cache.insert(s.spec.cache_namespace, computed_tokens(s), s.pages, s.lease, clock.now());
+    } else {
+      for (size_t i = static_cast<size_t>(s.lease.tokens() / size); i < s.pages.size(); ++i) {
+        pool.give_back(s.pages[i]);
+      }
+    }
+    s.lease = PrefixLease();
+    s.pages.clear();
+    s.slots.clear();
+    s.computed = 0;
+  }
+
+  // ---- retraction --------------------------------------------------------------------------
+
+  // The running sequence that loses least: fewest generated tokens, then the longest prompt, then
+  // the latest.
+  size_t cheapest_to_retract() const {
+    size_t best = 0;
+    for (size_t i = 1; i < running.size(); ++i) {
+      const Sequence& a = *running[i];
+      const Sequence& b = *running[best];
+      const auto key = [](const Sequence& s) {
+        return std::tuple(s.generated(), -s.prompt_tokens, -static_cast<int64_t>(s.arrival));
+      };
+      if (key(a) < key(b)) best = i;
+    }
+    return best;
+  }
+
+  void retract(size_t i) {
+    std::unique_ptr<Sequence> s = std::move(running[i]);
+    running.erase(running.begin() + static_cast<ptrdiff_t>(i));
+    const int32_t before = pool.available() + cache.evictable_pages();
+    release(*s);
+    ++s->retractions;
+    ++retractions;
+    const int32_t gained = (pool.available() + cache.evictable_pages() - before) * pool.page_size();
+    const double old_ratio = ratio;
+    raise_ratio();
+    messages.push_back(fmt::format(
+        "KV cache pool is full. Retract requests. #retracted_reqs: 1, #new_tokens_gained: {}, "
+        "#new_token_ratio: {:.4f} -> {:.4f}", gained, old_ratio, ratio));
+    // Back to its place by arrival.
+    const auto place = std::find_if(waiting.begin(), waiting.end(), [&](const auto& other) {
+      return other->arrival > s->arrival;
+    });
+    waiting.insert(place, std::move(s));
+  }
+
+  void raise_ratio() {
+    double generated = 0;
+    double most = 0;
+    for (const auto& s : running) {
+      generated += s->generated() + kRetractDecodeSteps;
+      most += static_cast<double>(std::min(s->spec.max_new_tokens, kMostEstimatedTokens));
+    }
+    ratio = std::min(1.0, generated / (most + 1));
+  }
+
+  // ---- the plan ----------------------------------------------------------------------------
+
+  void add_step(Sequence& s, int32_t rows) {
+    s.planned_rows = rows;
+    SequenceStep step{.id = s.spec.id,
+                      .first_position = s.computed,
+                      .rows = rows,
+                      .samples = rows == s.pending(),
+                      .is_prompt = !s.decoding(),
+                      .cached_tokens = std::max(s.cached_tokens, 0),
+                      .first_step = !s.started,
+                      .tokens = s.tokens.data() + s.computed,
+                      .slots = s.slots.data()};
+    s.started = true;
+    (step.is_prompt ? plan.prompt_rows : plan.decode_rows) += rows;
+    plan.sequences.push_back(step);
+    planned.push_back(&s);
+  }
+
+  // Makes sure that every decoding sequence can store its next row; retracts until that holds.
+  void reserve_decode_rows() {
+    for (size_t i = 0; i < running.size();) {
+      Sequence& s = *running[i];
+      if (!s.decoding() || grow(s, static_cast<int32_t>(s.tokens.size()))) {
+        ++i;
+        continue;
+      }
+      if (running.size() == 1) {
+        starved.push_back(s.spec.id);
+        release(s);
+        running.clear();
+        return;
+      }
+      const size_t victim = cheapest_to_retract();
+      retract(victim);
+      if (victim < i) --i;  // the same sequence again
+    }
+  }
+
+  int32_t rows_left_in_step() const {
+    int32_t budget = options.max_prefill_tokens;
+    if (options.chunked_prefill_size > 0) budget = std::min(budget, options.chunked_prefill_size);
+    return budget - plan.prompt_rows;
+  }
+
+  // Rows of a prompt that this step computes: all, or a chunk of whole pages. Without chunking the
+  // first prompt is always taken whole.
+  int32_t rows_for(const Sequence& s) const {
+    const int32_t left = rows_left_in_step();
+    if (s.pending() <= left) return s.pending();
+    if (options.chunked_prefill_size <= 0) return plan.prompt_rows == 0 ? s.pending() : 0;
+    const int32_t size = pool.page_size();
+    const int32_t end = (s.computed + left) / size * size;
+    return std::max(end - s.computed, 0);
+  }
+
+  // Prompts that were begun: next chunk.
+  void continue_prompts() {
+    for (size_t i = 0; i < running.size(); ++i) {
+      Sequence& s = *running[i];
+      if (s.decoding()) continue;
+      const int32_t rows = rows_for(s);
+      if (rows <= 0) return;
+      while (!grow(s, s.computed + rows)) {
+        if (running.size() == 1) {
+          starved.push_back(s.spec.id);
+          release(s);
+          running.clear();
+          return;
+        }
+        size_t victim = cheapest_to_retract();
+        const bool itself = victim == i;
+        if (!itself && running[victim]->planned_rows > 0) return;  // already part of this step
+        retract(victim);
+        if (itself) return;
+        if (victim < i) --i;
+      }
+      add_step(s, rows);
+    }
+  }
+
+  // Tokens that running sequences are expected to need beyond what they hold.
+  double expected_growth() const {
+    double tokens = 0;
+    for (const auto& s : running) {
+      const int64_t left =
+          std::min(s->spec.max_new_tokens - s->generated(), kMostEstimatedTokens);
+      tokens += static_cast<double>(left) * (s->spec.ignore_eos ? 1.0 : ratio);
+      const int64_t held = static_cast<int64_t>(s->pages.size()) * pool.page_size();
+      tokens += static_cast<double>(std::max<int64_t>(static_cast<int64_t>(s->tokens.size()) - held, 0));
+    }
+    return tokens;
+  }
+
+  // A prompt whose beginning is being computed in this step finds it in the cache after it.
+  bool shares_prefix_under_way(const Sequence& s, int32_t cached) const {
+    if (!cache.enabled()) return false;
+    for (const Sequence* other : planned) {
+      if (other->spec.cache_namespace != s.spec.cache_namespace || other->decoding() ||
+          !other->spec.insert_into_cache) {
+        continue;
+      }
+      const auto differ = std::mismatch(s.tokens.begin(), s.tokens.end(), other->tokens.begin(),
+                                        other->tokens.end());
+      const int32_t common = static_cast<int32_t>(differ.first - s.tokens.begin());
+      if (std::min(common, reuse_limit(s)) - cached >= kSharedPrefixWorthWaiting) return true;
+    }
+    return false;
+  }
+
+  int32_t reuse_limit(const Sequence& s) const {
+    const int32_t all_but_one = static_cast<int32_t>(s.tokens.size()) - 1;
+    return s.spec.max_cached_tokens < 0 ? all_but_one
+                                        : std::min(all_but_one, s.spec.max_cached_tokens);
+  }
+
+  enum class Admission { kAdmitted, kDeferred, kNoRoom };
+
+  Admission try_admit(Sequence& s) {
+    PrefixMatch match = cache.match(s.spec.cache_namespace, s.tokens, reuse_limit(s), clock.now());
+    const int32_t cached = match.lease.tokens();
+    if (shares_prefix_under_way(s, cached)) return Admission::kDeferred;
+
+    const int64_t free = int64_t{pool.page_size()} * (pool.available() + cache.evictable_pages());
+    const int64_t uncached = static_cast<int64_t>(s.tokens.size()) - cached;
+    const int64_t output = std::min(s.spec.max_new_tokens - s.generated(), kMostEstimatedTokens);
+    const double need = static_cast<double>(uncached + output + pool.page_size());
+    // Alone, a sequence may use the whole pool: the engine has checked that it fits.
+    if (!running.empty() && need > static_cast<double>(free) - expected_growth()) {
+      return Admission::kNoRoom;
+    }
+    s.computed = cached;
+    s.lease = std::move(match.lease);
+    s.pages = std::move(match.pages);
+    refresh_slots(s, 0);
+    const int32_t rows = rows_for(s);
+    if (rows <= 0 || !grow(s, s.computed + rows)) {
+      forget_match(s);
+      return Admission::kNoRoom;
+    }
+    if (s.cached_tokens < 0) s.cached_tokens = cached;
+    return Admission::kAdmitted;
+  }
+
+  void forget_match(Sequence& s) {
+    s.lease = PrefixLease();
+    s.pages.clear();
+    s.slots.clear();
+    s.computed = 0;
+  }
+
+  // Fills the rest of the step from the queue. Strictly in order: nothing overtakes a sequence that
+  // does not fit, except while it waits for a prefix being computed.
+  void admit_waiting() {
+    if (waiting.empty() || rows_left_in_step() <= 0) return;
+    order_waiting(options, cache, random, waiting);
+    int32_t admitted = 0;
+    for (size_t i = 0; i < waiting.size();) {
+      if (static_cast<int32_t>(running.size()) >= options.max_running || rows_left_in_step() <= 0 ||
+          admitted >= options.prefill_max_requests.value_or(INT32_MAX)) {
+        return;
+      }
+      const Admission outcome = try_admit(*waiting[i]);
+      if (outcome == Admission::kNoRoom) return;
+      if (outcome == Admission::kDeferred) {
+        ++i;
+        continue;
+      }
+      running.push_back(std::move(waiting[i]));
+      waiting.erase(waiting.begin() + static_cast<ptrdiff_t>(i));
+      ++admitted;
+      Sequence& s = *running.back();
+      add_step(s, rows_for(s));
+      if (s.planned_rows < s.pending()) return;  // chunked: the step is full
+    }
+  }
+
+  void add_decode_rows() {
+    for (const auto& s : running) {
+      if (s->decoding()) add_step(*s, 1);
+    }
+  }
+
+  void drop_aborted() {
+    for (const auto& s : running) {
+      if (s->aborted) release(*s);
+    }
+    std::erase_if(running, [](const auto& s) { return s->aborted; });
+  }
+};
+
+Scheduler::Scheduler(const SchedulerOptions& options, PagePool& pool, PrefixCache& cache,
+                     const Clock& clock)
+    : impl_(std::make_unique<Impl>(options, pool, cache, clock)) {}
+
+Scheduler::~Scheduler() {
+  for (const auto& s : impl_->running) impl_->release(*s);
+}
+
+Status Scheduler::add(SequenceSpec spec) {
+  Impl& m = *impl_;
+  const auto queued = static_cast<int64_t>(m.waiting.size());
+  if (m.options.max_queued && !spec.health_probe && queued >= *m.options.max_queued) {
+    return fail(ErrorCode::kUnavailable, "The request queue is full.");
+  }
+  auto s = std::make_unique<Sequence>();
+  s->tokens = spec.prompt;
+  s->tokens.reserve(spec.prompt.size() +
+                    static_cast<size_t>(std::min(spec.max_new_tokens, kMostEstimatedTokens)));
+  s->prompt_tokens = static_cast<int32_t>(spec.prompt.size());
+  s->spec = std::move(spec);
+  s->arrival = ++m.arrivals;
+  m.waiting.push_back(std::move(s));
+  return {};
+}
+
+bool Scheduler::abort(SequenceId id) {
+  Impl& m = *impl_;
+  const auto is_it = [id](const auto& s) { return s->spec.id == id; };
+  if (std::erase_if(m.waiting, is_it) > 0) return true;
+  const auto found = std::find_if(m.running.begin(), m.running.end(), is_it);
+  if (found == m.running.end()) return false;
+  (*found)->aborted = true;
+  return true;
+}
+
+const StepPlan& Scheduler::plan() {
+  Impl& m = *impl_;
+  m.plan.sequences.clear();
+  m.plan.prompt_rows = 0;
+  m.plan.decode_rows = 0;
+  m.planned.clear();
+  m.drop_aborted();
+  for (const auto& s : m.running) s->planned_rows = 0;
+  m.reserve_decode_rows();
+  m.continue_prompts();
+  m.admit_waiting();
+  if (m.options.mixed_chunk || m.plan.empty()) m.add_decode_rows();
+  return m.plan;
+}
+
+void Scheduler::commit(std::span<const Committed> results) {
+  Impl& m = *impl_;
+  CHECK_EQ(results.size(), m.planned.size());
+  std::unordered_map<SequenceId, const Committed*> by_id;
+  for (const Committed& result : results) by_id[result.id] = &result;
+  bool any_decode = false;
+  for (Sequence* s : m.planned) {
+    const auto found = by_id.find(s->spec.id);
+    CHECK(found != by_id.end());
+    const Committed& result = *found->second;
+    const bool prompt = !s->decoding();
+    any_decode |= !prompt;
+    s->computed += s->planned_rows;
+    s->planned_rows = 0;
+    if (result.token) s->tokens.push_back(*result.token);
+    if (result.finished) {
+      s->aborted = true;  // leaves the batch below
+    } else if (prompt) {
+      m.share_computed(*s);
+    }
+  }
+  m.drop_aborted();
+  m.planned.clear();
+  m.plan.sequences.clear();
+  if (any_decode) {
+    m.ratio = std::max(m.ratio - (m.initial_ratio - m.min_ratio) / kRatioDecaySteps, m.min_ratio);
+  }
+}
+
+std::vector<SequenceId> Scheduler::take_starved() { return std::exchange(impl_->starved, {}); }
+std::vector<std::string> Scheduler::take_messages() { return std::exchange(impl_->messages, {}); }
+
+bool Scheduler::idle() const { return impl_->waiting.empty() && impl_->running.empty(); }
+
+bool Scheduler::flush_cache() {
+  if (!idle()) return false;
+  impl_->cache.flush();
+  return true;
+}
+
+int32_t Scheduler::retractions_of(SequenceId id) const {
+  for (const auto& s : impl_->running) {
+    if (s->spec.id == id) return s->retractions;
+  }
+  return 0;
+}
+
+SchedulerStats Scheduler::stats() const {
+  const Impl& m = *impl_;
+  const int32_t size = m.pool.page_size();
+  SchedulerStats stats{.running = static_cast<int32_t>(m.running.size()),
+                       .queued = static_cast<int32_t>(m.waiting.size()),
+                       .total_tokens = m.pool.total() * size,
+                       .available_tokens = m.pool.available() * size,
+                       .evictable_tokens = m.cache.evictable_pages() * size,
+                       .used_tokens = 0,
+                       .new_token_ratio = m.ratio,
+                       .retractions = m.retractions,
+                       .evicted_tokens = m.evicted_pages * size};
+  stats.used_tokens = stats.total_tokens - stats.available_tokens - stats.evictable_tokens;
+  return stats;
+}
+
+void Scheduler::check_books() const {
+  const Impl& m = *impl_;
+  int64_t private_pages = 0;
+  for (const auto& s : m.running) {
+    private_pages += static_cast<int64_t>(s->pages.size()) - s->lease.tokens() / m.pool.page_size();
+  }
+  CHECK_EQ(int64_t{m.pool.available()} + m.cache.cached_pages() + private_pages,
+           int64_t{m.pool.total()});
+  if (m.running.empty()) CHECK_EQ(m.cache.evictable_pages(), m.cache.cached_pages());
+}
+
+}  // namespace fathom
