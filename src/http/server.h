@@ -30,12 +30,15 @@ class Responder {
   virtual asio::awaitable<bool> write(std::string chunk) = 0;     // one HTTP chunk, flushed
   virtual asio::awaitable<bool> end_stream() = 0;
 
-  // Called once, on the executor, when the client closes its socket before the response is done.
+  // Called once, on the executor, when the client closes its socket (half-closing counts) or stops
+  // reading before the response is done; at once if that has already happened. The socket is
+  // watched from the first call on. The callback is dropped when the handler returns.
   virtual void on_disconnect(std::function<void()> callback) = 0;
   virtual bool disconnected() const = 0;
 };
 
-// Must send a response. Exceptions become a 500 by `on_error`.
+// Must send a response. Exceptions become a 500 by `on_error`. Handlers of one connection never
+// overlap: pipelined requests wait their turn.
 using Handler = std::function<asio::awaitable<void>(const Request&, Responder&)>;
 
 struct ServerOptions {
@@ -55,7 +58,9 @@ struct ServerOptions {
 class Server {
  public:
   // protocol_error(status, message) -> body for errors met before a handler is known (400, 408,
-  // 413, 431). after(request, status): called when a response has been sent (access log, metrics).
+  // 413, 431, 503 at max_connections). after(request, status): called when a response has been sent
+  // (access log, metrics), with 499 when the client left before one was begun. All hooks may be
+  // called from any I/O thread.
   struct Hooks {
     Handler handler;
     std::function<Response(int status, std::string_view message, std::string_view path)> on_error;
@@ -67,10 +72,10 @@ class Server {
 
   virtual uint16_t port() const = 0;
   virtual asio::any_io_executor executor() = 0;
-  virtual void start() = 0;          // starts the I/O threads
-  virtual void stop_accepting() = 0; // closes the listener; open connections go on
+  virtual void start() = 0;           // starts the I/O threads
+  virtual void stop_accepting() = 0;  // closes the listener; open connections go on
   virtual int open_connections() const = 0;
-  virtual void stop() = 0;           // closes everything and joins
+  virtual void stop() = 0;  // closes everything and joins
 };
 
 }  // namespace fathom::http
