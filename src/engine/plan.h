@@ -37,6 +37,7 @@ struct EngineOptions {
   uint64_t random_seed = 0;
   int32_t decode_log_interval = 40;
   bool enable_nan_detection = false;
+  std::vector<bool> allowed_tokens;      // ids the tokenizer has; empty: all
 };
 
 struct Plan {
@@ -47,7 +48,8 @@ struct Plan {
   int32_t context_length = 0;
   int64_t total_tokens = 0;       // KV pool
   int32_t max_running = 0;
-  int32_t chunk_rows = 0;
+  int32_t chunk_rows = 0;         // most prompt rows in a step; <= 0: whole prompts
+  int32_t step_rows = 0;          // most rows in a step
   KvFormat kv_format = KvFormat::kBF16;
   int64_t weight_bytes = 0, kv_bytes = 0, scratch_bytes = 0, available_bytes = 0;
   std::vector<std::string> notes;  // warnings to log

@@ -1,0 +1,248 @@
+#include "engine/engine.h"
+
+#include <set>
+#include <thread>
+
+#include "base/log.h"
+#include "engine/inbox.h"
+#include "engine/loop.h"
+#include "engine/memory.h"
+#include "model/loader.h"
+
+namespace fathom {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+
+// Request ids in flight, and how many requests wait; shared by submitters and streams.
+struct Register {
+  std::mutex mutex;
+  std::set<std::string, std::less<>> rids;
+  std::atomic<int32_t> waiting{0};
+};
+
+double available_gib() { return static_cast<double>(host_memory().available) / kGiB; }
+
+}  // namespace
+
+struct TokenStream::State {
+  std::shared_ptr<Inbox> inbox;
+  std::shared_ptr<Register> requests;
+  uint64_t id = 0;
+  std::string rid;
+  std::atomic<bool> finished{false};
+  std::atomic<bool> counted_waiting{true};
+
+  void admitted() {
+    if (counted_waiting.exchange(false)) requests->waiting.fetch_sub(1);
+  }
+  // Once: forgets the request; true for the first caller.
+  bool end() {
+    if (finished.exchange(true)) return false;
+    admitted();
+    std::lock_guard lock(requests->mutex);
+    requests->rids.erase(rid);
+    return true;
+  }
+};
+
+TokenStream::TokenStream(TokenStream&&) noexcept = default;
+TokenStream& TokenStream::operator=(TokenStream&& other) noexcept {
+  std::swap(state_, other.state_);
+  return *this;
+}
+TokenStream::~TokenStream() { stop(); }
+
+void TokenStream::stop() {
+  if (state_ && state_->end()) state_->inbox->push(DropRequest{state_->id});
+}
+
+struct Engine::Impl {
+  Plan plan;
+  std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
+  std::shared_ptr<Register> requests = std::make_shared<Register>();
+  std::unique_ptr<EngineLoop> loop;
+  std::thread thread;
+  std::atomic<uint64_t> next_id{1};
+  std::atomic<bool> stopped{false};
+
+  Status check_lengths(GenerateRequest& request) const;
+};
+
+Engine::Engine() : impl_(std::make_unique<Impl>()) {}
+
+Engine::~Engine() { shutdown(0); }
+
+Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
+  const auto start = std::chrono::steady_clock::now();
+  log::info("Load weight begin. avail mem={:.2f} GB", available_gib());
+  auto exec = Exec::create({.threads = plan.threads, .cores = plan.options.cores});
+  auto compute = TRY(Compute::create(*exec, plan.kernel_target));
+  auto model = TRY(load_model(plan.model, *plan.options.model,
+                              {.load_format = plan.options.load_format,
+                               .quantization = plan.options.quantization,
+                               .seed = plan.options.random_seed,
+                               .max_positions = plan.context_length},
+                              *compute));
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  log::info("Load weight end. elapsed={:.2f} s, type={}, {}dtype=torch.{}, avail mem={:.2f} GB, "
+            "mem usage={:.2f} GB.", seconds, plan.model.architecture,
+            plan.model.quant_method.empty() ? "" : fmt::format("quant={}, ", plan.model.quant_method),
+            plan.model.torch_dtype, available_gib(),
+            static_cast<double>(model->weight_bytes()) / kGiB);
+  auto kv = TRY(KvPool::allocate(plan.model, plan.kv_format, plan.total_tokens));
+  log::info("KV Cache is allocated. #tokens: {}, KV size: {:.2f} GB", plan.total_tokens,
+            static_cast<double>(plan.kv_bytes) / kGiB);
+  Arena arena(TRY(Buffer::allocate(static_cast<size_t>(model->scratch_bytes(plan.step_rows)))));
+  log::info("Memory pool end. avail mem={:.2f} GB", available_gib());
+  log::info("max_total_num_tokens={}, chunked_prefill_size={}, max_prefill_tokens={}, "
+            "max_running_requests={}, context_len={}, available_cpu_mem={:.2f} GB",
+            plan.total_tokens, plan.chunk_rows, plan.options.scheduler.max_prefill_tokens,
+            plan.max_running, plan.context_length, available_gib());
+
+  std::unique_ptr<Engine> engine(new Engine);
+  Impl& m = *engine->impl_;
+  m.plan = plan;
+  m.loop = std::make_unique<EngineLoop>(plan, std::move(exec), std::move(compute), std::move(model),
+                                        std::move(kv), std::move(arena), *m.inbox);
+  m.thread = std::thread([&m] { m.loop->run(); });
+  return engine;
+}
+
+// Spec: http-api 15 and rulings "Lengths". Also fills in "as much as fits".
+Status Engine::Impl::check_lengths(GenerateRequest& r) const {
+  const auto prompt = static_cast<int64_t>(r.input_ids.size());
+  const int64_t context = plan.context_length;
+  int64_t& most = r.sampling.max_new_tokens;
+  if (prompt == 0) return invalid("input_ids cannot be empty.");
+  if (prompt > context || (prompt == context && most != 0)) {
+    return invalid("The input ({} tokens) is longer than the model's context length ({} tokens).",
+                   prompt, context);
+  }
+  if (prompt > plan.total_tokens) {
+    return invalid("Input length ({} tokens) exceeds the maximum allowed length ({} tokens). Use a "
+                   "shorter input or enable --allow-auto-truncate.", prompt, plan.total_tokens);
+  }
+  if (most < 0) {
+    most = std::min(context, plan.total_tokens) - prompt;
+  } else if (prompt + most > context) {
+    return invalid("Requested token count exceeds the model's maximum context length of {} tokens. "
+                   "You requested a total of {} tokens: {} tokens from the input messages and {} "
+                   "tokens for the completion. Please reduce the number of tokens in the input "
+                   "messages or the completion to fit within the limit.",
+                   context, prompt + most, prompt, most);
+  } else if (prompt + most > plan.total_tokens) {
+    return invalid("The request needs {} tokens ({} input, {} output), but the KV pool holds {}. "
+                   "Ask for fewer tokens or start the server with a larger --max-total-tokens.",
+                   prompt + most, prompt, most, plan.total_tokens);
+  }
+  if (r.logprob.enabled && r.logprob.start_len > prompt) {
+    return invalid("logprob_start_len ({}) must not exceed the prompt length ({}).",
+                   r.logprob.start_len, prompt);
+  }
+  return {};
+}
+
+Result<TokenStream> Engine::submit(GenerateRequest request, OnTokens on_tokens) {
+  Impl& m = *impl_;
+  if (m.stopped) return fail(ErrorCode::kUnavailable, "The server is shutting down.");
+  TRY(m.check_lengths(request));
+  for (size_t i = 0; i < request.input_ids.size(); ++i) {
+    const int32_t id = request.input_ids[i];
+    if (id < 0 || id >= m.plan.model.vocab_size) {
+      return invalid("input_ids[{}]: token id {} is outside [0, {})", i, id, m.plan.model.vocab_size);
+    }
+  }
+  const auto& limit = m.plan.options.scheduler.max_queued;
+  TokenStream stream;
+  stream.state_ = std::make_shared<TokenStream::State>();
+  TokenStream::State& state = *stream.state_;
+  state.inbox = m.inbox;
+  state.requests = m.requests;
+  state.rid = request.rid;
+  state.id = m.next_id.fetch_add(1);
+  {
+    std::lock_guard lock(m.requests->mutex);
+    if (limit && !request.health_probe && m.requests->waiting.load() >= *limit) {
+      state.finished = true;
+      return fail(ErrorCode::kUnavailable, "The request queue is full.");
+    }
+    if (!m.requests->rids.insert(request.rid).second) {
+      state.finished = true;
+      return invalid("Duplicate request ID detected: {}", request.rid);
+    }
+    m.requests->waiting.fetch_add(1);
+  }
+  const std::weak_ptr<TokenStream::State> weak = stream.state_;
+  OnTokens deliver = [weak, on_tokens = std::move(on_tokens)](TokenEvent&& event) {
+    if (const auto alive = weak.lock()) {
+      if (event.finish) {
+        if (!alive->end()) return;  // stopped meanwhile: no event follows
+      } else {
+        alive->admitted();
+      }
+    }
+    on_tokens(std::move(event));
+  };
+  m.inbox->push(AddRequest{state.id, std::move(request), std::move(deliver)});
+  return stream;
+}
+
+void Engine::abort_prefix(std::string rid_prefix) {
+  if (!rid_prefix.empty()) impl_->inbox->push(AbortRequests{std::move(rid_prefix), false});
+}
+
+void Engine::abort_all() { impl_->inbox->push(AbortRequests{"", true}); }
+
+bool Engine::flush_cache(double timeout_seconds) {
+  if (impl_->stopped) return false;
+  auto done = std::make_shared<std::promise<bool>>();
+  auto answer = done->get_future();
+  const auto deadline = std::chrono::steady_clock::now() +
+                        std::chrono::microseconds(static_cast<int64_t>(timeout_seconds * 1e6));
+  impl_->inbox->push(FlushCache{std::move(done), deadline});
+  try {
+    return answer.get();
+  } catch (const std::future_error&) {
+    return false;  // the engine ended before it could answer
+  }
+}
+
+EngineStats Engine::stats() const { return impl_->loop->stats(); }
+const Plan& Engine::plan() const { return impl_->plan; }
+const ModelConfig& Engine::model_config() const { return impl_->plan.model; }
+int32_t Engine::context_length() const { return impl_->plan.context_length; }
+int64_t Engine::max_total_tokens() const { return impl_->plan.total_tokens; }
+int64_t Engine::max_request_tokens() const {
+  return std::min<int64_t>(impl_->plan.context_length, impl_->plan.total_tokens);
+}
+
+Engine::MemoryUse Engine::memory() const {
+  return {impl_->loop->weight_bytes(), impl_->plan.kv_bytes, impl_->plan.scratch_bytes};
+}
+
+void Engine::shutdown(double grace_seconds) {
+  Impl& m = *impl_;
+  if (m.stopped.exchange(true) || !m.thread.joinable()) return;
+  m.inbox->close();
+  const auto deadline = std::chrono::steady_clock::now() +
+                        std::chrono::microseconds(static_cast<int64_t>(grace_seconds * 1e6));
+  std::thread watchdog;
+  std::mutex mutex;
+  std::condition_variable done;
+  bool joined = false;
+  watchdog = std::thread([&] {
+    std::unique_lock lock(mutex);
+    if (!done.wait_until(lock, deadline, [&] { return joined; })) m.loop->abandon();
+  });
+  m.thread.join();
+  {
+    std::lock_guard lock(mutex);
+    joined = true;
+  }
+  done.notify_all();
+  watchdog.join();
+}
+
+}  // namespace fathom

@@ -1,0 +1,344 @@
+#include "engine/loop.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "sample/random.h"
+
+namespace fathom {
+
+EngineLoop::EngineLoop(const Plan& plan, std::unique_ptr<Exec> exec, std::unique_ptr<Compute> compute,
+                       std::unique_ptr<Model> model, KvPool kv, Arena arena, Inbox& inbox)
+    : plan_(plan),
+      exec_(std::move(exec)),
+      compute_(std::move(compute)),
+      model_(std::move(model)),
+      runner_(*model_, *compute_, std::move(kv), std::move(arena), plan.max_running),
+      pages_(static_cast<int32_t>(plan.total_tokens / plan.options.page_size), plan.options.page_size),
+      cache_(pages_, !plan.options.disable_radix_cache),
+      scheduler_(plan.options.scheduler, pages_, cache_, clock_),
+      sampler_(*exec_, plan.model.vocab_size, plan.options.allowed_tokens,
+               plan.options.enable_nan_detection),
+      inbox_(inbox) {
+  last_decode_report_ = last_prefill_report_ = clock_.now();
+  publish();
+}
+
+void EngineLoop::run() {
+  while (!abandoned_.load()) {
+    drain_inbox();
+    const StepPlan& plan = scheduler_.plan();
+    for (const SequenceId id : scheduler_.take_starved()) {
+      finish(*in_flight_.at(id),
+             FinishReason::abort("Out of memory even after retracting all other requests in the "
+                                 "decode batch. Aborting the last request.", 500));
+    }
+    for (const std::string& line : scheduler_.take_messages()) log::info("{}", line);
+    if (!plan.empty()) step(plan);
+    answer_flushes();
+    publish();
+    if (inbox_.closed() && in_flight_.empty()) break;
+  }
+  while (!in_flight_.empty()) {
+    finish(*in_flight_.begin()->second, FinishReason::abort("The server is shutting down.", 503));
+  }
+  for (FlushCache& flush : flushes_) flush.done->set_value(false);
+}
+
+void EngineLoop::drain_inbox() {
+  const bool idle = scheduler_.idle();
+  TimePoint until = TimePoint::min();
+  if (idle) until = TimePoint::max();
+  for (const FlushCache& flush : flushes_) until = std::min(until, flush.deadline);
+  std::vector<Message> messages =
+      idle && !inbox_.closed() ? inbox_.take(until) : inbox_.take_now();
+  for (Message& message : messages) std::visit([this](auto& m) { handle(m); }, message);
+}
+
+void EngineLoop::handle(AddRequest& message) {
+  auto r = std::make_unique<InFlight>();
+  r->id = message.id;
+  r->request = std::move(message.request);
+  r->on_tokens = std::move(message.on_tokens);
+  r->arrival = clock_.now();
+  ++requests_;
+  r->seed = r->request.sampling.seed.value_or(mix_bits(plan_.options.random_seed ^ mix_bits(requests_)));
+
+  const LogprobOptions& logprob = r->request.logprob;
+  const bool prompt_logprobs = logprob.enabled && logprob.start_len >= 0;
+  SequenceSpec spec{.id = r->id,
+                    .prompt = r->request.input_ids,
+                    .max_new_tokens = r->request.sampling.max_new_tokens,
+                    .ignore_eos = r->request.sampling.ignore_eos,
+                    .priority = r->request.priority,
+                    .cache_namespace = r->request.cache_namespace,
+                    .max_cached_tokens = -1,
+                    .insert_into_cache = !r->request.health_probe,
+                    .health_probe = r->request.health_probe};
+  // The entry of position s needs the logits of position s - 1.
+  if (prompt_logprobs) spec.max_cached_tokens = std::max(logprob.start_len - 1, 0);
+  if (!r->request.use_prefix_cache) spec.max_cached_tokens = 0;
+  r->next_input_logprob =
+      prompt_logprobs ? logprob.start_len : static_cast<int32_t>(spec.prompt.size());
+  InFlight& request = *in_flight_.emplace(r->id, std::move(r)).first->second;
+  const Status added = scheduler_.add(std::move(spec));
+  if (!added) finish(request, FinishReason::abort(added.error().message, 503));
+}
+
+void EngineLoop::handle(DropRequest& message) {
+  scheduler_.abort(message.id);
+  in_flight_.erase(message.id);
+}
+
+void EngineLoop::handle(AbortRequests& message) {
+  std::vector<InFlight*> hit;
+  for (const auto& [id, r] : in_flight_) {
+    if (message.all || r->request.rid.starts_with(message.rid_prefix)) hit.push_back(r.get());
+  }
+  for (InFlight* r : hit) {
+    scheduler_.abort(r->id);
+    finish(*r, FinishReason::abort(r->admitted ? "Aborted" : "Abort in waiting queue"));
+  }
+}
+
+void EngineLoop::handle(FlushCache& message) { flushes_.push_back(std::move(message)); }
+
+void EngineLoop::answer_flushes() {
+  const TimePoint now = std::chrono::steady_clock::now();
+  std::erase_if(flushes_, [&](FlushCache& flush) {
+    if (scheduler_.flush_cache()) {
+      log::info("Cache flushed successfully!");
+      flush.done->set_value(true);
+      return true;
+    }
+    if (now < flush.deadline) return false;
+    const SchedulerStats s = scheduler_.stats();
+    log::info("Cache not flushed because there are pending requests. #queue-req: {}, #running-req: {}",
+              s.queued, s.running);
+    flush.done->set_value(false);
+    return true;
+  });
+}
+
+// One step: forward, sample, commit, tell. A failure inside ends the requests of this step alone.
+void EngineLoop::step(const StepPlan& plan) {
+  for (const SequenceStep& s : plan.sequences) {
+    InFlight& r = *in_flight_.at(s.id);
+    r.event = {};
+    if (s.first_step && !r.admitted) {
+      r.admitted = true;
+      r.cached_tokens = s.cached_tokens;
+      r.queue_seconds = clock_.now() - r.arrival;
+    }
+  }
+  try {
+    runner_.forward(plan);
+    sample(plan);
+  } catch (const std::exception& error) {
+    fail_step(plan, error.what());
+    return;
+  }
+  report(plan);
+  post_events(plan);
+}
+
+void EngineLoop::sample(const StepPlan& plan) {
+  rows_.clear();
+  int32_t first_row = 0;
+  for (const SequenceStep& s : plan.sequences) {
+    InFlight& r = *in_flight_.at(s.id);
+    const bool draws = s.samples && r.request.sampling.max_new_tokens > 0;
+    if (draws) {
+      rows_.push_back({.logits = nullptr,
+                       .params = &r.request.sampling,
+                       .logprob = &r.request.logprob,
+                       .counts = &r.generated,
+                       .stop_ids = plan_.model.eos_tokens,
+                       .seed = r.seed,
+                       .position = static_cast<uint64_t>(s.first_position + s.rows)});
+    }
+    if (s.is_prompt) collect_prompt_logprobs(s, first_row, r);
+    first_row += s.rows;
+  }
+  size_t row = 0;
+  int32_t logits = 0;
+  for (const SequenceStep& s : plan.sequences) {
+    if (!s.samples) continue;
+    const InFlight& r = *in_flight_.at(s.id);
+    if (r.request.sampling.max_new_tokens > 0) rows_[row++].logits = runner_.logits(logits);
+    ++logits;
+  }
+  sampler_.sample(rows_);
+
+  committed_.clear();
+  row = 0;
+  for (const SequenceStep& s : plan.sequences) {
+    InFlight& r = *in_flight_.at(s.id);
+    const bool draws = s.samples && r.request.sampling.max_new_tokens > 0;
+    committed_.push_back(conclude(s, draws ? &rows_[row++] : nullptr, r));
+  }
+  scheduler_.commit(committed_);
+}
+
+void EngineLoop::collect_prompt_logprobs(const SequenceStep& s, int32_t first_row, InFlight& r) {
+  const std::vector<int32_t>& prompt = r.request.input_ids;
+  const int32_t end = std::min(s.first_position + s.rows + 1, static_cast<int32_t>(prompt.size()));
+  if (r.next_input_logprob == 0 && r.next_input_logprob < end) {
+    r.event.input_logprobs.push_back({.token = {std::nullopt, prompt[0]}, .top = {}, .chosen = {}});
+    r.next_input_logprob = 1;
+  }
+  std::vector<int32_t> rows;
+  while (r.next_input_logprob < end) {
+    rows.clear();
+    const int32_t first = r.next_input_logprob;
+    for (int32_t p = first; p < end && static_cast<int32_t>(rows.size()) < Runner::kPiece; ++p) {
+      rows.push_back(first_row + p - 1 - s.first_position);
+    }
+    const float* logits = runner_.logits_of(rows);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int32_t position = first + static_cast<int32_t>(i);
+      r.event.input_logprobs.push_back(sampler_.prompt_logprobs(
+          logits + static_cast<int64_t>(i) * plan_.model.vocab_size,
+          prompt[static_cast<size_t>(position)], r.request.logprob));
+    }
+    r.next_input_logprob += static_cast<int32_t>(rows.size());
+  }
+}
+
+Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& r) {
+  Committed result{.id = s.id, .token = std::nullopt, .finished = false};
+  if (!s.samples) return result;
+  const SamplingParams& p = r.request.sampling;
+  if (!row) {  // max_new_tokens 0: the prompt was all
+    r.event.finish = FinishReason::length_limit(0);
+    result.finished = true;
+    return result;
+  }
+  if (row->token < 0) {
+    r.event.finish = FinishReason::abort(
+        fmt::format("The model's logits are not finite after token {} (step {}).",
+                    s.first_position + s.rows - 1, next_.steps), 500);
+    log::error("rid {}: {}", r.request.rid, r.event.finish->message);
+    result.finished = true;
+    return result;
+  }
+  const int32_t token = row->token;
+  r.generated.add(token);
+  r.event.tokens.push_back(token);
+  if (r.request.logprob.enabled) r.event.output_logprobs.push_back(std::move(row->logprobs));
+  result.token = token;
+
+  const auto is_in = [token](const std::vector<int32_t>& ids) {
+    return std::find(ids.begin(), ids.end(), token) != ids.end();
+  };
+  if (!p.ignore_eos && (is_in(plan_.model.eos_tokens) || is_in(p.stop_token_ids))) {
+    r.event.finish = FinishReason::stop_token(token);
+  } else if (r.generated.total >= p.max_new_tokens) {
+    r.event.finish = FinishReason::length_limit(r.generated.total);
+  }
+  result.finished = r.event.finish.has_value();
+  return result;
+}
+
+void EngineLoop::fail_step(const StepPlan& plan, const std::string& why) {
+  log::error("step {} failed: {}", next_.steps, why);
+  std::vector<SequenceId> ids;
+  for (const SequenceStep& s : plan.sequences) ids.push_back(s.id);
+  for (const SequenceId id : ids) {
+    scheduler_.abort(id);
+    finish(*in_flight_.at(id), FinishReason::abort("Internal server error: " + why, 500));
+  }
+}
+
+// Ends a request outside a step's normal course.
+void EngineLoop::finish(InFlight& r, FinishReason reason) {
+  TokenEvent event;
+  event.finish = std::move(reason);
+  event.prompt_tokens = static_cast<int32_t>(r.request.input_ids.size());
+  event.completion_tokens = static_cast<int32_t>(r.generated.total);
+  event.cached_tokens = r.cached_tokens;
+  event.queue_seconds = r.queue_seconds;
+  r.on_tokens(std::move(event));
+  in_flight_.erase(r.id);
+}
+
+void EngineLoop::post_events(const StepPlan&) {
+  for (const Committed& c : committed_) {
+    InFlight& r = *in_flight_.at(c.id);
+    TokenEvent& event = r.event;
+    const bool done = event.finish.has_value();
+    if (event.tokens.empty() && event.input_logprobs.empty() && !done) continue;
+    event.prompt_tokens = static_cast<int32_t>(r.request.input_ids.size());
+    event.completion_tokens = static_cast<int32_t>(r.generated.total);
+    event.cached_tokens = r.cached_tokens;
+    event.retractions = scheduler_.retractions_of(c.id);
+    event.queue_seconds = r.queue_seconds;
+    r.on_tokens(std::move(event));
+    if (done) in_flight_.erase(c.id);
+  }
+}
+
+// Log lines of SGLang's form (spec: scheduler-and-cache 7), and the counters behind the metrics.
+void EngineLoop::report(const StepPlan& plan) {
+  const double now = clock_.now();
+  const SchedulerStats s = scheduler_.stats();
+  const double usage = s.total_tokens > 0 ? static_cast<double>(s.used_tokens) / s.total_tokens : 0;
+  ++next_.steps;
+  last_step_ = now;
+  next_.decode_tokens += plan.decode_rows;
+  next_.prefill_compute_tokens += plan.prompt_rows;
+  generated_since_report_ += static_cast<int64_t>(rows_.size());
+
+  if (plan.prompt_rows > 0) {
+    int32_t new_sequences = 0;
+    int32_t cached = 0;
+    for (const SequenceStep& step : plan.sequences) {
+      if (!step.is_prompt) continue;
+      ++new_sequences;
+      if (step.first_step) cached += step.cached_tokens;
+    }
+    next_.prefill_cache_tokens += cached;
+    next_.cache_hit_rate = static_cast<double>(cached) / (cached + plan.prompt_rows);
+    const double rate = plan.prompt_rows / std::max(now - last_prefill_report_, 1e-9);
+    last_prefill_report_ = now;
+    log::info("Prefill batch. #new-seq: {}, #new-token: {}, #cached-token: {}, token usage: {:.2f}, "
+              "#running-req: {}, #queue-req: {}, input throughput (token/s): {:.2f}, ",
+              new_sequences, plan.prompt_rows, cached, usage,
+              static_cast<int32_t>(plan.sequences.size()) - new_sequences, s.queued, rate);
+  }
+  if (plan.decode_rows == 0 || ++decode_steps_ % plan_.options.decode_log_interval != 0) return;
+  next_.gen_throughput = static_cast<double>(generated_since_report_) /
+                         std::max(now - last_decode_report_, 1e-9);
+  generated_since_report_ = 0;
+  last_decode_report_ = now;
+  log::info("Decode batch. #running-req: {}, #token: {}, token usage: {:.2f}, "
+            "gen throughput (token/s): {:.2f}, #queue-req: {}, ",
+            plan.decode_rows, s.used_tokens, usage, next_.gen_throughput, s.queued);
+}
+
+void EngineLoop::publish() {
+  const SchedulerStats s = scheduler_.stats();
+  next_.running = s.running;
+  next_.queued = s.queued;
+  next_.total_tokens = s.total_tokens;
+  next_.available_tokens = s.available_tokens;
+  next_.evictable_tokens = s.evictable_tokens;
+  next_.used_tokens = s.used_tokens;
+  next_.token_usage = s.total_tokens > 0 ? static_cast<double>(s.used_tokens) / s.total_tokens : 0;
+  next_.new_token_ratio = s.new_token_ratio;
+  next_.retractions = s.retractions;
+  next_.evicted_tokens = s.evicted_tokens;
+  next_.last_step_seconds_ago = last_step_;
+  if (scheduler_.idle()) scheduler_.check_books();
+  std::lock_guard lock(stats_mutex_);
+  stats_ = next_;
+}
+
+EngineStats EngineLoop::stats() const {
+  std::lock_guard lock(stats_mutex_);
+  EngineStats stats = stats_;
+  stats.last_step_seconds_ago = SteadyClock().now() - stats.last_step_seconds_ago;
+  return stats;
+}
+
+}  // namespace fathom

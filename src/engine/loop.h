@@ -1,0 +1,97 @@
+// The engine thread's world: scheduler, model, sampler, and the requests in flight. Nothing here is
+// shared; other threads talk to it through the Inbox and read the published EngineStats.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/inbox.h"
+#include "engine/runner.h"
+#include "sample/sampler.h"
+#include "sched/scheduler.h"
+
+namespace fathom {
+
+// A request between add and its last event.
+struct InFlight {
+  uint64_t id = 0;
+  GenerateRequest request;
+  OnTokens on_tokens;
+  GeneratedCounts generated;
+  uint64_t seed = 0;
+  double arrival = 0;
+  bool admitted = false;
+  double queue_seconds = 0;
+  int32_t cached_tokens = 0;
+  int32_t next_input_logprob = 0;  // first prompt position whose entry is still to come
+  TokenEvent event;                // being built in this step
+};
+
+class EngineLoop {
+ public:
+  EngineLoop(const Plan& plan, std::unique_ptr<Exec> exec, std::unique_ptr<Compute> compute,
+             std::unique_ptr<Model> model, KvPool kv, Arena arena, Inbox& inbox);
+
+  // Until the inbox is closed and nothing is in flight, or `abandon()` was called.
+  void run();
+  // Any thread.
+  EngineStats stats() const;
+  void abandon() { abandoned_.store(true); }
+  int64_t weight_bytes() const { return model_->weight_bytes(); }
+
+ private:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  void drain_inbox();
+  void handle(AddRequest& message);
+  void handle(DropRequest& message);
+  void handle(AbortRequests& message);
+  void handle(FlushCache& message);
+
+  void step(const StepPlan& plan);
+  void sample(const StepPlan& plan);
+  void collect_prompt_logprobs(const SequenceStep& step, int32_t first_row, InFlight& r);
+  // Judges the token of one row and says what the scheduler shall know of it.
+  Committed conclude(const SequenceStep& step, SampleRow* row, InFlight& r);
+  void fail_step(const StepPlan& plan, const std::string& why);
+  void finish(InFlight& r, FinishReason reason);
+  void post_events(const StepPlan& plan);
+  void answer_flushes();
+  void report(const StepPlan& plan);
+  void publish();
+
+  const Plan plan_;
+  SteadyClock clock_;
+  std::unique_ptr<Exec> exec_;
+  std::unique_ptr<Compute> compute_;
+  std::unique_ptr<Model> model_;
+  Runner runner_;
+  PagePool pages_;
+  PrefixCache cache_;
+  Scheduler scheduler_;
+  Sampler sampler_;
+  Inbox& inbox_;
+  std::atomic<bool> abandoned_{false};
+
+  std::unordered_map<uint64_t, std::unique_ptr<InFlight>> in_flight_;
+  std::vector<SampleRow> rows_;          // of the step, in plan order
+  std::vector<Committed> committed_;
+  std::vector<FlushCache> flushes_;
+  uint64_t requests_ = 0;
+
+  // For log lines and stats.
+  mutable std::mutex stats_mutex_;
+  EngineStats stats_;
+  EngineStats next_;
+  double last_step_ = 0;
+  int64_t decode_steps_ = 0;
+  int64_t generated_since_report_ = 0;
+  double last_decode_report_ = 0;
+  double last_prefill_report_ = 0;
+};
+
+}  // namespace fathom

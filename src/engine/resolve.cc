@@ -1,0 +1,163 @@
+#include <algorithm>
+
+#include "device/cores.h"
+#include "engine/memory.h"
+#include "engine/plan.h"
+#include "kernels/compute.h"
+#include "model/loader.h"
+
+namespace fathom {
+namespace {
+
+constexpr double kDefaultMemFraction = 0.8;
+constexpr int32_t kDefaultMaxRunning = 256;
+constexpr int32_t kDefaultChunk = 4096;
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+
+Result<KvFormat> kv_format_of(const std::string& name) {
+  if (name == "auto" || name == "bf16" || name == "bfloat16") return KvFormat::kBF16;
+  return fail(ErrorCode::kUnsupported,
+              "--kv-cache-dtype {} is not supported by this build (choose auto or bf16)", name);
+}
+
+Result<std::string> target_of(const std::string& wanted) {
+  const std::vector<std::string> runnable = runnable_targets();
+  if (wanted == "auto") return runnable.back();
+  if (std::find(runnable.begin(), runnable.end(), wanted) != runnable.end()) return wanted;
+  std::string list;
+  for (const std::string& name : runnable) list += (list.empty() ? "" : ", ") + name;
+  return fail(ErrorCode::kUnsupported, "kernel target '{}' cannot run on this machine; it runs: {}",
+              wanted, list);
+}
+
+Status resolve_context(const EngineOptions& o, Plan& plan) {
+  plan.context_length = plan.model.max_position;
+  if (!o.context_length) return {};
+  if (*o.context_length < 1 || *o.context_length > (1 << 24)) {
+    return invalid("--context-length must be in [1, {}], got {}", 1 << 24, *o.context_length);
+  }
+  if (*o.context_length > plan.model.max_position) {
+    plan.notes.push_back(fmt::format("--context-length {} is larger than the model's {}; answers "
+                                     "beyond it may be wrong", *o.context_length,
+                                     plan.model.max_position));
+  }
+  plan.context_length = static_cast<int32_t>(*o.context_length);
+  return {};
+}
+
+Status resolve_steps(const EngineOptions& o, Plan& plan) {
+  plan.max_running = o.max_running_requests.value_or(kDefaultMaxRunning);
+  if (plan.max_running < 1) {
+    return invalid("--max-running-requests must be at least 1, got {}", plan.max_running);
+  }
+  plan.chunk_rows = o.chunked_prefill_size.value_or(kDefaultChunk);
+  if (o.page_size < 1 || o.page_size > 4096) {
+    return invalid("--page-size must be in [1, 4096], got {}", o.page_size);
+  }
+  if (plan.chunk_rows > 0 && plan.chunk_rows % o.page_size != 0) {
+    return invalid("chunked_prefill_size must be divisible by page_size: {} is not a multiple of {}",
+                   plan.chunk_rows, o.page_size);
+  }
+  const int32_t prompt_rows =
+      plan.chunk_rows > 0 ? std::min(plan.chunk_rows, o.scheduler.max_prefill_tokens)
+                          : std::max(plan.context_length, o.scheduler.max_prefill_tokens);
+  plan.step_rows = std::min(prompt_rows, std::max(plan.context_length, plan.chunk_rows)) +
+                   plan.max_running;
+  return {};
+}
+
+// The KV pool: what the fraction leaves, capped by flag, by use, and by what is free now.
+Status resolve_pool(const EngineOptions& o, Plan& plan) {
+  const HostMemory memory = host_memory();
+  const double fraction = o.mem_fraction_static.value_or(kDefaultMemFraction);
+  if (!(fraction > 0 && fraction <= 1)) {
+    return invalid("--mem-fraction-static must be in (0, 1], got {}", fraction);
+  }
+  plan.available_bytes = memory.available;
+  const int64_t per_token = KvPool::bytes_per_token(plan.model, plan.kv_format);
+  const double budget = fraction * static_cast<double>(memory.total) -
+                        static_cast<double>(plan.weight_bytes) -
+                        static_cast<double>(plan.scratch_bytes);
+  int64_t tokens = budget > 0 ? static_cast<int64_t>(budget / static_cast<double>(per_token)) : 0;
+  tokens = std::min(tokens, int64_t{plan.max_running} * plan.context_length);
+  tokens = std::min<int64_t>(tokens, INT32_MAX / 2);
+  if (o.max_total_tokens) {
+    if (*o.max_total_tokens < 1) {
+      return invalid("--max-total-tokens must be at least 1, got {}", *o.max_total_tokens);
+    }
+    tokens = std::min(tokens, *o.max_total_tokens);
+  }
+  tokens = tokens / o.page_size * o.page_size;
+  if (tokens <= 0) {
+    return fail(ErrorCode::kExhausted,
+                "Not enough memory. Please try to increase --mem-fraction-static. "
+                "({:.2f} of {:.2f} GiB are {:.2f} GiB; weights take {:.2f} GiB, scratch {:.2f} GiB, "
+                "a token of KV {} bytes)", fraction, static_cast<double>(memory.total) / kGiB,
+                fraction * static_cast<double>(memory.total) / kGiB,
+                static_cast<double>(plan.weight_bytes) / kGiB,
+                static_cast<double>(plan.scratch_bytes) / kGiB, per_token);
+  }
+  plan.total_tokens = tokens;
+  plan.kv_bytes = tokens * per_token;
+  if (tokens < plan.context_length) {
+    plan.notes.push_back(fmt::format("the KV pool of {} tokens is smaller than the context of {}; "
+                                     "longer requests are refused", tokens, plan.context_length));
+  }
+  return {};
+}
+
+// Activations of the widest step, FP32 (the model knows exactly once it is loaded).
+int64_t estimate_scratch(const Plan& plan) {
+  const ModelConfig& c = plan.model;
+  const int64_t attention = int64_t{c.heads} * (c.qk_nope + c.qk_rope + 2 * c.kv_lora_rank + c.v_head);
+  const int64_t moe = int64_t{c.gate.top_k} * (2 * c.moe_intermediate + c.hidden);
+  const int64_t widest = std::max({attention, moe, int64_t{2} * c.dense_intermediate});
+  return 4 * (int64_t{plan.step_rows} * (4 * c.hidden + widest) +
+              int64_t{plan.max_running} * c.vocab_size);
+}
+
+}  // namespace
+
+Result<Plan> resolve(const EngineOptions& o) {
+  Plan plan;
+  plan.options = o;
+  plan.model = TRY(read_model_config(*o.model, o.json_model_override));
+  plan.kernel_target = TRY(target_of(o.kernel_target));
+  plan.kv_format = TRY(kv_format_of(o.kv_cache_dtype));
+  plan.threads = o.threads > 0 ? o.threads : usable_core_count();
+  TRY(resolve_context(o, plan));
+  TRY(resolve_steps(o, plan));
+  plan.weight_bytes = TRY(count_weight_bytes(
+      plan.model, *o.model, {.load_format = o.load_format, .quantization = o.quantization}));
+  plan.scratch_bytes = estimate_scratch(plan);
+  TRY(resolve_pool(o, plan));
+
+  SchedulerOptions& s = plan.options.scheduler;
+  s.max_running = plan.max_running;
+  s.chunked_prefill_size = plan.chunk_rows;
+  s.random_seed = o.random_seed;
+  return plan;
+}
+
+std::string Plan::to_text() const {
+  const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / kGiB; };
+  std::string text = fmt::format(
+      "model            {} ({} layers, hidden {}, {} experts)\n"
+      "checkpoint       {}\n"
+      "kernels          {}, {} threads\n"
+      "context length   {} tokens\n"
+      "weights          {:.3f} GiB\n"
+      "KV pool          {} tokens, {:.3f} GiB ({} bytes per token)\n"
+      "scratch          {:.3f} GiB for steps of up to {} rows\n"
+      "memory           {:.3f} GiB available\n"
+      "running requests at most {}\n"
+      "prefill chunk    {}\n",
+      model.architecture, model.layers, model.hidden, model.gate.experts, options.model->location(),
+      kernel_target, threads, context_length, gib(weight_bytes), total_tokens, gib(kv_bytes),
+      KvPool::bytes_per_token(model, kv_format), gib(scratch_bytes), step_rows, gib(available_bytes),
+      max_running, chunk_rows > 0 ? fmt::format("{} tokens", chunk_rows) : "whole prompts");
+  for (const std::string& note : notes) text += "note: " + note + "\n";
+  return text;
+}
+
+}  // namespace fathom

@@ -1,0 +1,36 @@
+// Turns a StepPlan into a ForwardBatch and runs the model: the last stop before tensors.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+#include "sched/step_plan.h"
+
+namespace fathom {
+
+class Runner {
+ public:
+  Runner(Model& model, Compute& compute, KvPool kv, Arena arena, int32_t max_sampling_rows);
+
+  // Runs the step. Afterwards logits(i) are those of the i-th sequence that samples, in plan order.
+  void forward(const StepPlan& plan);
+  float* logits(int32_t i) { return logits_.as<float>() + int64_t{i} * vocab_; }
+
+  // Logits of any rows of the step just run, in pieces of at most kPiece rows.
+  static constexpr int32_t kPiece = 256;
+  const float* logits_of(std::span<const int32_t> rows);
+
+ private:
+  Model& model_;
+  Compute& compute_;
+  KvPool kv_;
+  Arena arena_;
+  int64_t vocab_;
+  Buffer logits_;
+  Buffer piece_;
+  std::vector<int32_t> tokens_, positions_, slots_, logit_rows_;
+  std::vector<SequenceRows> sequences_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,69 @@
+// From logits to a token (spec: sampling-and-output 1 and 2). Each row is computed alone: a token
+// depends on its logits, its request and its position, never on the batch.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "device/exec.h"
+#include "request/request.h"
+#include "request/token_event.h"
+
+namespace fathom {
+
+// What the penalties remember of one sequence: how often each token was generated.
+struct GeneratedCounts {
+  std::unordered_map<int32_t, int32_t> count;
+  int64_t total = 0;
+  void add(int32_t token) {
+    ++count[token];
+    ++total;
+  }
+};
+
+// One row to sample from, and what came out.
+struct SampleRow {
+  float* logits = nullptr;  // [vocab], changed in place
+  const SamplingParams* params = nullptr;
+  const LogprobOptions* logprob = nullptr;
+  const GeneratedCounts* counts = nullptr;
+  std::span<const int32_t> stop_ids;  // masked until min_new_tokens
+  uint64_t seed = 0;
+  uint64_t position = 0;  // of the token to be drawn
+
+  int32_t token = -1;     // -1: every logit was NaN or -inf
+  PositionLogprobs logprobs;
+};
+
+class Sampler {
+ public:
+  // allowed[id] is false for ids that the tokenizer lacks: they are never drawn. Shorter than the
+  // vocabulary: the rest (padding rows of the head) is not allowed. Empty: all are.
+  // replace_nan: NaN logits become -1e5 instead of failing the row (--enable-nan-detection).
+  Sampler(Exec& exec, int32_t vocab, std::vector<bool> allowed, bool replace_nan);
+
+  void sample(std::span<SampleRow> rows);
+
+  // Logprobs of `token` and what else was asked for, from raw logits (temperature 1).
+  PositionLogprobs prompt_logprobs(const float* logits, int32_t token,
+                                   const LogprobOptions& options) const;
+
+ private:
+  struct Candidate {
+    float logit;
+    int32_t id;
+  };
+  void sample_row(SampleRow& row, std::vector<Candidate>& scratch) const;
+  void adjust(SampleRow& row) const;
+  int32_t draw(const SampleRow& row, float max, double sum, std::vector<Candidate>& scratch) const;
+
+  Exec& exec_;
+  int32_t vocab_;
+  std::vector<int32_t> forbidden_;
+  bool replace_nan_;
+  std::vector<std::vector<Candidate>> scratch_;  // per thread
+};
+
+}  // namespace fathom
