@@ -71,7 +71,8 @@ class Connection::Exchange final : public Responder {
     }
     bytes.append("\r\n");
     if (!head_only_ && may_have_body(response.status)) bytes.append(response.body);
-    done_ = co_await connection_.write_all(bytes);
+    const bool sent = co_await connection_.write_all(bytes);
+    done_ = sent;
   }
 
   asio::awaitable<bool> begin_stream(Response head) override {
@@ -93,9 +94,10 @@ class Connection::Exchange final : public Responder {
   }
 
   asio::awaitable<bool> end_stream() override {
-    const bool last_chunk = !http_1_0_ && !head_only_;
-    done_ = last_chunk ? co_await connection_.write_all("0\r\n\r\n") : !connection_.gone_;
-    co_return done_;
+    bool sent = !connection_.gone_;
+    if (!http_1_0_ && !head_only_) sent = co_await connection_.write_all("0\r\n\r\n");
+    done_ = sent;
+    co_return sent;
   }
 
   void on_disconnect(std::function<void()> callback) override {
