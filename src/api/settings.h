@@ -1,0 +1,42 @@
+// What the request parsers and response writers must know of the server: plain values, fixed once
+// the model is loaded. Any thread may read them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "request/sampling_params.h"
+
+namespace fathom::api {
+
+struct Settings {
+  std::string served_model_name = "default";
+  std::string weight_version = "default";
+
+  int32_t vocab_size = 0;          // of the model (padded): bound of every token id
+  int32_t context_length = 0;      // tokens
+  int64_t max_request_tokens = 0;  // min(context, KV pool)
+
+  int64_t stream_interval = 1;                   // tokens between chunks, after the first
+  bool incremental_streaming_output = false;     // /generate streams deltas
+  bool include_usage_by_default = false;         // --stream-response-default-include-usage
+  bool allow_auto_truncate = false;              // --allow-auto-truncate
+  bool trust_request_chat_template = false;      // --trust-request-chat-template
+  bool priority_scheduling = false;              // --enable-priority-scheduling
+  bool abort_on_priority_when_disabled = false;  // --abort-on-priority-when-disabled
+
+  int64_t max_samples = 128;                // n and best_of, per prompt
+  int64_t max_sequences_per_request = 4096; // prompts x n; also the most top logprobs on /generate
+
+  SamplingParams native_defaults;  // --preferred-sampling-params
+  SamplingParams chat_defaults;    // generation_config.json with --sampling-defaults model
+};
+
+// --preferred-sampling-params: a JSON object of /generate's sampling parameters over `base`.
+Result<SamplingParams> parse_sampling_defaults(std::string_view json, const SamplingParams& base);
+// The five sampling fields of a model's generation_config.json over `base`.
+Result<SamplingParams> parse_generation_config(std::string_view json, const SamplingParams& base);
+
+}  // namespace fathom::api

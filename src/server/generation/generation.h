@@ -1,0 +1,58 @@
+// The routes that make text or tokens. Every generating route is the same flow:
+//   parse -> template and tokenise (text pool) -> submit -> events -> chunks or one answer.
+// One object serves all connections; its methods run on the connection's executor.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <memory>
+
+#include "api/settings.h"
+#include "engine/engine.h"
+#include "http/server.h"
+#include "server/generation/text_pool.h"
+#include "server/metrics.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace fathom {
+
+class GenerationHandlers {
+ public:
+  using Submit = std::function<Result<TokenStream>(GenerateRequest, OnTokens)>;
+
+  struct Parts {
+    Submit submit;                               // Engine::submit, or a stand-in
+    std::shared_ptr<const Tokenizer> tokenizer;  // never null
+    std::shared_ptr<const ChatTemplate> chat_template;  // null: chat is refused with 400
+    api::Settings settings;
+    TextPool* pool = nullptr;    // outlives this
+    Metrics* metrics = nullptr;  // may be null; outlives this
+  };
+
+  explicit GenerationHandlers(Parts parts) : parts_(std::move(parts)) {}
+  // `engine` outlives this.
+  GenerationHandlers(Engine& engine, std::shared_ptr<const Tokenizer> tokenizer,
+                     std::shared_ptr<const ChatTemplate> chat_template, api::Settings settings,
+                     TextPool& pool, Metrics* metrics)
+      : GenerationHandlers(Parts{.submit = [&engine](GenerateRequest request, OnTokens on_tokens) {
+                                   return engine.submit(std::move(request), std::move(on_tokens));
+                                 },
+                                 .tokenizer = std::move(tokenizer),
+                                 .chat_template = std::move(chat_template),
+                                 .settings = std::move(settings),
+                                 .pool = &pool,
+                                 .metrics = metrics}) {}
+
+  using Done = boost::asio::awaitable<void>;
+  Done generate(const http::Request& request, http::Responder& responder);          // /generate
+  Done completions(const http::Request& request, http::Responder& responder);       // /v1/completions
+  Done chat_completions(const http::Request& request, http::Responder& responder);  // /v1/chat/…
+  Done tokenize(const http::Request& request, http::Responder& responder);    // and /v1/tokenize
+  Done detokenize(const http::Request& request, http::Responder& responder);  // and /v1/detokenize
+
+ private:
+  Parts parts_;
+};
+
+}  // namespace fathom
