@@ -1,0 +1,247 @@
+#include "server/args/server_args.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <random>
+
+namespace fathom {
+namespace {
+
+using Json = nlohmann::json;
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+bool is_true(std::string value) {
+  std::transform(value.begin(), value.end(), value.begin(), [](unsigned char c) { return std::tolower(c); });
+  return value == "1" || value == "true" || value == "yes" || value == "on";
+}
+
+// An option's integer within [low, high], or why not.
+Result<std::optional<int64_t>> ranged(const OptionValues& v, std::string_view name, int64_t low,
+                                      int64_t high) {
+  const auto value = v.integer(name);
+  if (value && (*value < low || *value > high)) {
+    return invalid("argument --{}: must be in [{}, {}], got {}", name, low, high, *value);
+  }
+  return value;
+}
+
+Status check_json_object(const OptionValues& v, std::string_view name) {
+  const auto text = v.maybe_text(name);
+  if (!text) return {};
+  if (!Json::parse(*text, nullptr, false).is_object()) {
+    return invalid("argument --{}: not a JSON object: {}", name, *text);
+  }
+  return {};
+}
+
+// SGLANG_CPU_OMP_THREADS_BIND: "0-3,8|4-7": core sets per rank, of which one rank takes the first.
+Result<std::vector<int>> parse_cores(std::string_view text) {
+  std::vector<int> cores;
+  std::string_view rest = text.substr(0, text.find('|'));
+  while (!rest.empty()) {
+    const std::string_view part = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(part.size() + 1, rest.size()));
+    int first = 0;
+    const auto [dash, error] = std::from_chars(part.data(), part.data() + part.size(), first);
+    int last = first;
+    const char* end = part.data() + part.size();
+    bool good = error == std::errc() && first >= 0;
+    if (good && dash != end) {
+      const auto [stop, second] = std::from_chars(dash + 1, end, last);
+      good = *dash == '-' && second == std::errc() && stop == end && last >= first && last < 65536;
+    }
+    if (!good) {
+      return invalid("SGLANG_CPU_OMP_THREADS_BIND: '{}' is not a list of cores such as 0-3,8", text);
+    }
+    for (int core = first; core <= last; ++core) cores.push_back(core);
+  }
+  return cores;
+}
+
+uint64_t random_seed() {
+  std::random_device device;
+  return device() & 0x3fffffff;
+}
+
+Status read_model(const OptionValues& v, ServerArgs& a) {
+  a.model_path = v.maybe_text("model-path");
+  a.tokenizer_path = v.text("tokenizer-path");
+  a.skip_tokenizer_init = v.flag("skip-tokenizer-init");
+  a.load_format = v.text("load-format") == "dummy" ? "dummy" : "auto";
+  a.quantization = v.text("quantization");
+  a.kv_cache_dtype = v.text("kv-cache-dtype");
+  a.revision = v.text("revision");
+  a.download_dir = v.text("download-dir");
+  a.context_length = TRY(ranged(v, "context-length", 1, 1 << 24));
+  a.served_model_name = v.maybe_text("served-model-name").value_or(a.model_path.value_or("fathom-demo"));
+  a.chat_template = v.text("chat-template");
+  a.json_model_override_args = v.text("json-model-override-args");
+  a.preferred_sampling_params = v.text("preferred-sampling-params");
+  a.default_chat_template_kwargs = v.text("default-chat-template-kwargs");
+  a.sampling_defaults = v.text("sampling-defaults");
+  a.weight_version = v.text("weight-version");
+  for (const char* name : {"json-model-override-args", "preferred-sampling-params", "default-chat-template-kwargs"}) {
+    TRY(check_json_object(v, name));
+  }
+  return {};
+}
+
+Status read_http(const OptionValues& v, ServerArgs& a) {
+  a.host = v.text("host");
+  a.port = static_cast<uint16_t>(*TRY(ranged(v, "port", 0, 65535)));
+  a.api_key = v.text("api-key");
+  a.admin_api_key = v.text("admin-api-key");
+  a.log_level = v.text("log-level");
+  a.log_level_http = v.maybe_text("log-level-http").value_or(a.log_level);
+  a.log_requests = v.flag("log-requests");
+  a.log_requests_level = static_cast<int>(*TRY(ranged(v, "log-requests-level", 0, 3)));
+  a.enable_metrics = v.flag("enable-metrics");
+  a.enable_cache_report = v.flag("enable-cache-report");
+  a.stream_interval = static_cast<int>(*TRY(ranged(v, "stream-interval", 1, 1 << 20)));
+  a.incremental_streaming_output = v.flag("incremental-streaming-output");
+  a.stream_response_default_include_usage = v.flag("stream-response-default-include-usage");
+  a.allow_auto_truncate = v.flag("allow-auto-truncate");
+  a.skip_server_warmup = v.flag("skip-server-warmup");
+  a.fastapi_root_path = v.text("fastapi-root-path");
+  a.watchdog_timeout = *v.number("watchdog-timeout");
+  a.max_sequences_per_request = *TRY(ranged(v, "max-sequences-per-request", 1, 1 << 20));
+  a.max_top_logprobs = *TRY(ranged(v, "max-top-logprobs", 0, 1 << 24));
+  a.max_body_bytes = *TRY(ranged(v, "max-request-body-bytes", 1024, int64_t{1} << 40));
+  a.timeout_keep_alive = *TRY(ranged(v, "timeout-keep-alive", 1, 86400));
+  a.graceful_exit_timeout = *TRY(ranged(v, "graceful-exit-timeout", 0, 86400));
+  return {};
+}
+
+Status read_engine(const OptionValues& v, ServerArgs& a) {
+  const auto small = [&](std::string_view name, int64_t low) -> Result<std::optional<int32_t>> {
+    const auto value = TRY(ranged(v, name, low, 1 << 30));
+    if (!value) return std::nullopt;
+    return static_cast<int32_t>(*value);
+  };
+  a.mem_fraction_static = v.number("mem-fraction-static");
+  a.max_total_tokens = TRY(ranged(v, "max-total-tokens", 1, INT32_MAX / 2));
+  a.max_running_requests = TRY(small("max-running-requests", 1));
+  a.max_queued_requests = TRY(small("max-queued-requests", 0));
+  a.prefill_max_requests = TRY(small("prefill-max-requests", 1));
+  a.chunked_prefill_size = TRY(small("chunked-prefill-size", -1));
+  if (a.chunked_prefill_size == 0) {
+    return invalid("argument --chunked-prefill-size: must be positive, or -1 for whole prompts, got 0");
+  }
+  a.max_prefill_tokens = *TRY(small("max-prefill-tokens", 1));
+  a.schedule_policy = v.text("schedule-policy");
+  a.schedule_conservativeness = *v.number("schedule-conservativeness");
+  if (a.schedule_conservativeness < 0) {
+    return invalid("argument --schedule-conservativeness: must be at least 0, got {}",
+                   a.schedule_conservativeness);
+  }
+  a.enable_priority_scheduling = v.flag("enable-priority-scheduling");
+  a.schedule_low_priority_values_first = v.flag("schedule-low-priority-values-first");
+  a.page_size = *TRY(small("page-size", 1));
+  a.disable_radix_cache = v.flag("disable-radix-cache");
+  const auto seed = TRY(ranged(v, "random-seed", 0, INT64_MAX));
+  a.random_seed = seed ? static_cast<uint64_t>(*seed) : random_seed();
+  a.decode_log_interval = *TRY(small("decode-log-interval", 1));
+  a.enable_nan_detection = v.flag("enable-nan-detection");
+  a.kernel_target = v.given("cpu-kernel-target") || a.environment.kernel_target.empty()
+                        ? v.text("cpu-kernel-target")
+                        : a.environment.kernel_target;
+  a.cores = TRY(parse_cores(a.environment.cpu_threads_bind));
+  a.threads = *TRY(small("threads", 0));
+  if (a.threads == 0 && !a.cores.empty()) a.threads = static_cast<int>(a.cores.size());
+  if (a.threads == 0 && a.environment.omp_threads) a.threads = *a.environment.omp_threads;
+  return {};
+}
+
+// A value as JSON of its type.
+Json json_of(const OptionValues& v, const Option& option) {
+  if (option.type == OptionType::kFlag) return v.flag(option.name);
+  if (option.type == OptionType::kList) {
+    return v.given(option.name) ? Json(v.list(option.name)) : Json();
+  }
+  const auto text = v.maybe_text(option.name);
+  if (!text) return Json();
+  if (option.type == OptionType::kString) return *text;
+  if (option.type == OptionType::kFloat) return *v.number(option.name);
+  return *v.integer(option.name);
+}
+
+std::string snake(std::string_view name) {
+  std::string result(name);
+  std::replace(result.begin(), result.end(), '-', '_');
+  return result;
+}
+
+bool is_about_help(std::string_view name) { return name == "help" || name == "help-markdown" || name == "dry-run"; }
+
+nlohmann::ordered_json all_args(const ServerArgs& a) {
+  nlohmann::ordered_json json;
+  for (const Option& option : a.values.table()) {
+    if (is_about_help(option.name)) continue;
+    const bool secret = option.name.ends_with("api-key") && a.values.given(option.name);
+    json[snake(option.name)] = secret ? Json("***") : json_of(a.values, option);
+  }
+  json["served_model_name"] = a.served_model_name;
+  json["random_seed"] = a.random_seed;
+  json["tp_size"] = 1;
+  json["dp_size"] = 1;
+  json["ep_size"] = 1;
+  return json;
+}
+
+}  // namespace
+
+Environment Environment::read() {
+  Environment e;
+  e.hf_home = variable("HF_HOME");
+  if (e.hf_home.empty()) e.hf_home = variable("HOME") + "/.cache/huggingface";
+  e.hf_hub_cache = variable("HF_HUB_CACHE");
+  if (e.hf_hub_cache.empty()) e.hf_hub_cache = e.hf_home + "/hub";
+  e.hf_endpoint = variable("HF_ENDPOINT");
+  e.hf_token = variable("HF_TOKEN");
+  e.hf_offline = is_true(variable("HF_HUB_OFFLINE"));
+  e.cpu_threads_bind = variable("SGLANG_CPU_OMP_THREADS_BIND");
+  if (e.cpu_threads_bind == "all") e.cpu_threads_bind.clear();
+  const int threads = std::atoi(variable("OMP_NUM_THREADS").c_str());
+  if (threads > 0) e.omp_threads = threads;
+  e.kernel_target = variable("FATHOM_KERNEL_TARGET");
+  const double timeout = std::atof(variable("SGLANG_HEALTH_CHECK_TIMEOUT").c_str());
+  if (timeout > 0) e.health_check_timeout = timeout;
+  return e;
+}
+
+Result<ServerArgs> parse_server_args(std::span<const std::string> words, const Environment& environment) {
+  ServerArgs args(TRY(parse_options(server_options(), words)));
+  args.environment = environment;
+  const OptionValues& v = args.values;
+  args.help = v.flag("help");
+  args.dry_run = v.flag("dry-run");
+  TRY(read_model(v, args));
+  TRY(read_http(v, args));
+  TRY(read_engine(v, args));
+  return args;
+}
+
+std::string server_args_json(const ServerArgs& args) { return all_args(args).dump(); }
+
+std::string server_args_line(const ServerArgs& args) {
+  std::string line = "server_args=ServerArgs(";
+  bool first = true;
+  const nlohmann::ordered_json all = all_args(args);
+  for (const auto& [name, value] : all.items()) {
+    std::string text = value.dump();
+    if (value.is_string()) text = "'" + value.get<std::string>() + "'";
+    if (value.is_null()) text = "None";
+    if (value.is_boolean()) text = value.get<bool>() ? "True" : "False";
+    line += (first ? "" : ", ") + name + "=" + text;
+    first = false;
+  }
+  return line + ")";
+}
+
+}  // namespace fathom

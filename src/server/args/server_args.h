@@ -1,0 +1,105 @@
+// The flags of launch_server: one table, and the plain values the server is built from. Nothing below
+// server/ and apps/ reads a flag or an environment variable.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/option_table.h"
+
+namespace fathom {
+
+// Environment variables that SGLang's users set, read once at the edge.
+struct Environment {
+  std::string hf_home, hf_hub_cache, hf_endpoint, hf_token;
+  bool hf_offline = false;
+  std::string cpu_threads_bind;  // SGLANG_CPU_OMP_THREADS_BIND
+  std::optional<int> omp_threads;
+  std::string kernel_target;     // FATHOM_KERNEL_TARGET
+  double health_check_timeout = 20;
+  static Environment read();
+};
+
+// Every flag that does something, by its snake_case name.
+struct ServerArgs {
+  explicit ServerArgs(OptionValues v) : values(std::move(v)) {}
+
+  // Model.
+  std::optional<std::string> model_path;  // absent: the embedded demo model
+  std::string tokenizer_path;             // empty: the model's
+  bool skip_tokenizer_init = false;
+  std::string load_format, quantization, kv_cache_dtype, revision, download_dir;
+  std::optional<int64_t> context_length;
+  std::string served_model_name;          // resolved: never empty
+  std::string chat_template;
+  std::string json_model_override_args;
+  std::string preferred_sampling_params;  // JSON object or empty
+  std::string sampling_defaults;          // "model" or "openai"
+
+  // HTTP.
+  std::string host;
+  uint16_t port = 30000;
+  std::string api_key, admin_api_key;
+  std::string log_level, log_level_http;
+  bool log_requests = false;
+  int log_requests_level = 2;
+  bool enable_metrics = false;
+  bool enable_cache_report = false;
+  int stream_interval = 1;
+  bool incremental_streaming_output = false;
+  bool stream_response_default_include_usage = false;
+  bool allow_auto_truncate = false;
+  bool skip_server_warmup = false;
+  bool trust_request_chat_template = false;
+  std::string weight_version;
+  std::string fastapi_root_path;
+  std::string default_chat_template_kwargs;  // JSON object or empty
+  double watchdog_timeout = 300;
+  int64_t max_sequences_per_request = 4096;
+  int64_t max_top_logprobs = 4096;
+  int64_t max_body_bytes = 64 << 20;
+  int64_t timeout_keep_alive = 75;
+  int64_t graceful_exit_timeout = 300;
+
+  // Engine.
+  std::optional<double> mem_fraction_static;
+  std::optional<int64_t> max_total_tokens;
+  std::optional<int32_t> max_running_requests, max_queued_requests, prefill_max_requests;
+  std::optional<int32_t> chunked_prefill_size;
+  int32_t max_prefill_tokens = 16384;
+  std::string schedule_policy;
+  double schedule_conservativeness = 1.0;
+  bool enable_priority_scheduling = false;
+  bool schedule_low_priority_values_first = false;
+  int32_t page_size = 1;
+  bool disable_radix_cache = false;
+  bool mixed_chunk = true;
+  uint64_t random_seed = 0;               // resolved: chosen when not given
+  int32_t decode_log_interval = 40;
+  bool enable_nan_detection = false;
+  std::string kernel_target;
+  int threads = 0;
+  std::vector<int> cores;
+
+  bool dry_run = false;
+  bool help = false;
+
+  OptionValues values;  // for /server_info and the log line
+  Environment environment;
+};
+
+std::span<const Option> server_options();
+
+// kInvalid: syntax, exit code 2; kUnsupported: refused, exit code 1.
+Result<ServerArgs> parse_server_args(std::span<const std::string> args, const Environment& environment);
+
+// {"model_path": "...", ...}: every option by its snake_case name with its resolved value; secrets are
+// replaced by "***".
+std::string server_args_json(const ServerArgs& args);
+// server_args=ServerArgs(model_path='...', ...)
+std::string server_args_line(const ServerArgs& args);
+
+}  // namespace fathom
