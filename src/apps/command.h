@@ -1,0 +1,12 @@
+// A subcommand of the fathom binary.
+#pragma once
+
+#include <span>
+#include <string>
+
+namespace fathom {
+
+int launch_server(std::span<const std::string> args);
+int doctor(std::span<const std::string> args);
+
+}  // namespace fathom
