@@ -1,0 +1,69 @@
+#include "server/engine_control.h"
+
+#include <algorithm>
+#include <atomic>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fathom {
+namespace {
+
+namespace asio = http::asio;
+using Steady = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kProgressCheck{200};
+
+class RealEngine final : public EngineControl {
+ public:
+  explicit RealEngine(Engine& engine) : engine_(engine) {}
+
+  EngineStats stats() const override { return engine_.stats(); }
+  void abort_prefix(std::string rid_prefix) override {
+    engine_.abort_prefix(std::move(rid_prefix));
+  }
+  void abort_all() override { engine_.abort_all(); }
+  bool flush_cache(double timeout_seconds) override { return engine_.flush_cache(timeout_seconds); }
+
+  asio::awaitable<bool> probe(asio::any_io_executor executor, double timeout_seconds) override {
+    GenerateRequest request;
+    request.rid = "HEALTH_CHECK_" + std::to_string(next_probe_++);
+    request.input_ids = {0};
+    request.sampling.max_new_tokens = 1;
+    request.sampling.temperature = 0;
+    request.use_prefix_cache = false;
+    request.health_probe = true;
+
+    auto wake = std::make_shared<asio::steady_timer>(executor);
+    auto answered = std::make_shared<std::atomic<bool>>(false);
+    const int64_t steps_before = engine_.stats().steps;
+    const auto stream = engine_.submit(std::move(request), [=](TokenEvent&&) {
+      *answered = true;
+      asio::post(executor, [wake] { wake->cancel(); });
+    });
+    if (!stream) co_return false;
+
+    const auto end = Steady::now() + std::chrono::duration_cast<Steady::duration>(
+                                         std::chrono::duration<double>(timeout_seconds));
+    // A full batch keeps the probe waiting; steps are as good a sign of life.
+    while (!*answered && engine_.stats().steps == steps_before) {
+      if (Steady::now() >= end) co_return false;
+      wake->expires_at(std::min(end, Steady::now() + kProgressCheck));
+      co_await wake->async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    co_return true;
+  }
+
+ private:
+  Engine& engine_;
+  std::atomic<uint64_t> next_probe_{1};
+};
+
+}  // namespace
+
+std::unique_ptr<EngineControl> control_of(Engine& engine) {
+  return std::make_unique<RealEngine>(engine);
+}
+
+}  // namespace fathom

@@ -1,0 +1,169 @@
+#include "server/info.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <ctime>
+
+#include "server/error_body.h"
+#include "server/version.h"
+
+namespace fathom {
+namespace {
+
+double gibibytes(int64_t bytes) {
+  return static_cast<double>(bytes) / (1 << 30);
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S+00:00", &parts);
+  return text;
+}
+
+Json memory_usage(const ModelFacts& facts) {
+  return {{"weight", gibibytes(facts.weight_bytes)},
+          {"kvcache", gibibytes(facts.kv_bytes)},
+          {"token_capacity", facts.pool_tokens},
+          {"graph", 0.0}};
+}
+
+// A flag's value as given, or null.
+Json flag(const Json& server_args, const char* name) {
+  return server_args.is_object() && server_args.contains(name) ? server_args[name] : Json();
+}
+
+}  // namespace
+
+Json model_card(const ModelFacts& facts) {
+  return {{"id", facts.served_name},
+          {"object", "model"},
+          {"created", facts.created},
+          {"owned_by", "sglang"},
+          {"root", facts.served_name},
+          {"parent", nullptr},
+          {"max_model_len", facts.context_length}};
+}
+
+http::Response models_response(const ModelFacts& facts) {
+  http::Response response;
+  response.body = json_text({{"object", "list"}, {"data", Json::array({model_card(facts)})}});
+  return response;
+}
+
+http::Response model_response(const ModelFacts& facts, std::string_view id) {
+  http::Response response;
+  if (id == facts.served_name) {
+    response.body = json_text(model_card(facts));
+    return response;
+  }
+  response.status = 404;
+  response.body = json_text({{"error",
+                              {{"message", fmt::format("The model '{}' does not exist", id)},
+                               {"type", "invalid_request_error"},
+                               {"param", "model"},
+                               {"code", "model_not_found"}}}});
+  return response;
+}
+
+Json model_info(const ModelFacts& facts, const Json& server_args) {
+  Json info = {{"model_path", facts.model_path},
+               {"tokenizer_path", facts.tokenizer_path},
+               {"is_generation", true},
+               {"preferred_sampling_params", flag(server_args, "preferred_sampling_params")},
+               {"served_model_name", facts.served_name},
+               {"weight_version", facts.weight_version},
+               {"load_format", facts.load_format},
+               {"reasoning_parser", flag(server_args, "reasoning_parser")},
+               {"tool_call_parser", flag(server_args, "tool_call_parser")},
+               {"disaggregation_mode", "null"},
+               {"has_image_understanding", false},
+               {"has_audio_understanding", false},
+               {"model_type", facts.model_type},
+               {"architectures", Json::array({facts.architecture})},
+               {"vocab_size", facts.vocab_size},
+               {"eos_token_ids", facts.eos_tokens},
+               {"bos_token_id", nullptr},
+               {"max_context_len", facts.context_length}};
+  if (facts.bos_token) info["bos_token_id"] = *facts.bos_token;
+  return info;
+}
+
+Json server_info(const ModelFacts& facts, const Json& server_args, const EngineStats& stats) {
+  Json measured = {{"last_gen_throughput", stats.gen_throughput},
+                   {"memory_usage", memory_usage(facts)},
+                   {"effective_max_running_requests_per_dp", facts.max_running}};
+  const Json resolved = {{"model_path", facts.model_path},
+                         {"tokenizer_path", facts.tokenizer_path},
+                         {"served_model_name", facts.served_name},
+                         {"context_length", facts.context_length},
+                         {"max_running_requests", facts.max_running},
+                         {"max_total_tokens", facts.pool_tokens},
+                         {"page_size", facts.page_size}};
+  Json state = server_args.is_object() ? server_args : Json::object();
+  state.update(resolved);
+  state.update(measured);
+
+  Json info = state;
+  info["max_total_num_tokens"] = facts.pool_tokens;
+  info["max_req_input_len"] = facts.max_request_tokens;
+  info["status"] = "ready";
+  info["startup_time"] = facts.startup_seconds;
+  info["version"] = kVersion;
+  info["internal_states"] = Json::array({state});
+  return info;
+}
+
+Json load_info(const EngineStats& stats) {
+  return Json::array({{{"rid", nullptr},
+                       {"dp_rank", 0},
+                       {"num_reqs", stats.running + stats.queued},
+                       {"num_waiting_reqs", stats.queued},
+                       {"num_tokens", stats.used_tokens}}});
+}
+
+Result<Json> loads_info(const ModelFacts& facts, const EngineStats& stats,
+                        std::string_view sections) {
+  constexpr std::array<std::string_view, 7> kSections = {"core",   "memory", "spec", "lora",
+                                                         "disagg", "queues", "all"};
+  bool memory = sections.empty();
+  for (std::string_view rest = sections; !rest.empty();) {
+    const size_t comma = std::min(rest.find(','), rest.size());
+    const std::string_view section = rest.substr(0, comma);
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+    if (std::ranges::find(kSections, section) == kSections.end()) {
+      return invalid(
+          "include: unknown section '{}'; choose from core, memory, spec, lora, disagg, "
+          "queues, all",
+          section);
+    }
+    memory = memory || section == "memory" || section == "all";
+  }
+  const double running_share =
+      facts.max_running > 0 ? static_cast<double>(stats.running) / facts.max_running : 0;
+  Json load = {{"timestamp", utc_now()},
+               {"dp_rank", 0},
+               {"num_running_reqs", stats.running},
+               {"num_waiting_reqs", stats.queued},
+               {"num_used_tokens", stats.used_tokens},
+               {"num_total_tokens", stats.used_tokens},
+               {"num_active_tokens", stats.used_tokens},
+               {"max_total_num_tokens", facts.pool_tokens},
+               {"max_running_requests", facts.max_running},
+               {"token_usage", stats.token_usage},
+               {"gen_throughput", stats.gen_throughput},
+               {"cache_hit_rate", stats.cache_hit_rate},
+               {"utilization", running_share},
+               {"total_prefill_uncached_tokens", stats.prefill_compute_tokens}};
+  if (memory) load["memory"] = memory_usage(facts);
+  return Json{{"timestamp", utc_now()},
+              {"version", kVersion},
+              {"accelerator", "cpu"},
+              {"num_accelerators", 1},
+              {"loads", Json::array({load})}};
+}
+
+}  // namespace fathom

@@ -1,0 +1,171 @@
+#include "server/route_table.h"
+
+#include "server/admin.h"
+#include "server/health.h"
+#include "server/info.h"
+
+namespace fathom {
+namespace {
+
+using Methods = std::vector<std::string_view>;
+
+http::Response json_response(const Json& json) {
+  http::Response response;
+  response.body = json_text(json);
+  return response;
+}
+
+// A handler that makes its answer from the loaded model, at once.
+template <class Make>
+http::Handler answering(const ServerState& state, Make make) {
+  return [&state, make](const http::Request& request, http::Responder& responder) {
+    return responder.send(make(*state.model(), request));
+  };
+}
+
+// Generation handlers exist only once the model is loaded.
+http::Handler generating(const ServerState& state, http::Handler GenerationRoutes::* route) {
+  return [&state, route](const http::Request& request, http::Responder& responder) {
+    return (state.model()->routes.*route)(request, responder);
+  };
+}
+
+http::Handler plain_text(std::string text) {
+  return [text = std::move(text)](const http::Request&, http::Responder& responder) {
+    http::Response response;
+    response.body = text;
+    return responder.send(std::move(response));
+  };
+}
+
+http::Handler metrics_handler(ServerState& state) {
+  return [&state](const http::Request&, http::Responder& responder) {
+    const LoadedModel* model = state.model();
+    http::Response response;
+    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    response.body = state.metrics.text(model ? model->engine->stats() : EngineStats{});
+    return responder.send(std::move(response));
+  };
+}
+
+void add_information(std::vector<Route>& table, const RouteOptions& options, ServerState& state) {
+  const auto args = std::make_shared<const Json>(options.server_args);
+  const auto model_info_handler =
+      answering(state, [args](const LoadedModel& model, const http::Request&) {
+        return json_response(model_info(model.facts, *args));
+      });
+  const auto server_info_handler =
+      answering(state, [args](const LoadedModel& model, const http::Request&) {
+        return json_response(server_info(model.facts, *args, model.engine->stats()));
+      });
+  const auto add = [&table](std::string path, http::Handler handler) -> Route& {
+    table.push_back({std::move(path),
+                     {"GET"},
+                     Access::kNormal,
+                     Needs::kModel,
+                     ErrorShape::kDetail,
+                     std::move(handler)});
+    return table.back();
+  };
+  for (const char* path : {"/get_model_info", "/model_info"}) add(path, model_info_handler);
+  for (const char* path : {"/get_server_info", "/server_info"}) add(path, server_info_handler);
+  add("/get_load", answering(state, [](const LoadedModel& model, const http::Request&) {
+        return json_response(load_info(model.engine->stats()));
+      }));
+  add("/v1/loads", answering(state, [](const LoadedModel& model, const http::Request& request) {
+        const auto loads =
+            loads_info(model.facts, model.engine->stats(), request.query_value("include"));
+        return loads ? json_response(*loads)
+                     : error_response(ErrorShape::kNative, 400, loads.error().message);
+      }));
+  add("/v1/models", answering(state, [](const LoadedModel& model, const http::Request&) {
+        return models_response(model.facts);
+      }));
+  Route& card = add(
+      "/v1/models/", answering(state, [](const LoadedModel& model, const http::Request& request) {
+        constexpr size_t kPrefix = std::string_view("/v1/models/").size();
+        return model_response(model.facts, std::string_view(request.path).substr(kPrefix));
+      }));
+  card.any_suffix = true;
+  card.errors = ErrorShape::kNested;
+}
+
+void add_health(std::vector<Route>& table, const RouteOptions& options, ServerState& state) {
+  const double timeout = options.health_timeout_seconds;
+  const auto add = [&table](std::string path, http::Handler handler) {
+    table.push_back({std::move(path),
+                     {"GET"},
+                     Access::kOpen,
+                     Needs::kNothing,
+                     ErrorShape::kDetail,
+                     std::move(handler)});
+  };
+  add("/health", health_handler(state, timeout));
+  add("/health_generate", health_generate_handler(state, timeout));
+  add("/ready", ready_handler(state));
+  add("/ping", ready_handler(state));
+  if (options.enable_metrics) add("/metrics", metrics_handler(state));
+  table.push_back({"/",
+                   {"GET", "HEAD"},
+                   Access::kNormal,
+                   Needs::kNothing,
+                   ErrorShape::kDetail,
+                   plain_text("\"SGLang is running\"")});
+}
+
+void add_generation(std::vector<Route>& table, ServerState& state) {
+  const auto add = [&](std::string path, Methods methods, Needs needs, ErrorShape errors,
+                       http::Handler GenerationRoutes::* route) {
+    table.push_back({std::move(path), std::move(methods), Access::kNormal, needs, errors,
+                     generating(state, route)});
+  };
+  using Routes = GenerationRoutes;
+  constexpr auto kFlat = ErrorShape::kFlat;
+  add("/generate", {"POST", "PUT"}, Needs::kGeneration, ErrorShape::kNative, &Routes::generate);
+  add("/v1/completions", {"POST"}, Needs::kGeneration, kFlat, &Routes::completions);
+  add("/v1/chat/completions", {"POST"}, Needs::kGeneration, kFlat, &Routes::chat_completions);
+  for (const char* path : {"/tokenize", "/v1/tokenize"}) {
+    add(path, {"POST"}, Needs::kModel, kFlat, &Routes::tokenize);
+  }
+  for (const char* path : {"/detokenize", "/v1/detokenize"}) {
+    add(path, {"POST"}, Needs::kModel, kFlat, &Routes::detokenize);
+  }
+}
+
+void add_admin(std::vector<Route>& table, ServerState& state, TextPool& blocking) {
+  const auto add = [&table](std::string path, Methods methods, http::Handler handler) {
+    table.push_back({std::move(path), std::move(methods), Access::kAdmin, Needs::kModel,
+                     ErrorShape::kNative, std::move(handler)});
+  };
+  const Methods either = {"GET", "POST"};
+  add("/flush_cache", either, flush_cache_handler(state, blocking));
+  add("/reset_prefix_cache", {"POST"}, flush_cache_handler(state, blocking));  // vLLM's name
+  add("/abort_request", {"POST"}, abort_request_handler(state));
+  for (const char* path : {"/start_profile", "/stop_profile"}) {
+    add(path, either, refusing_handler("Profiling is not supported by this build yet."));
+  }
+  for (const char* name : {"update_weights_from_tensor", "update_weights_from_distributed",
+                           "init_weights_update_group", "update_weights_from_ipc"}) {
+    add(std::string("/") + name, {"POST"},
+        unsuccessful_handler(std::string(name) + " is not supported by this server"));
+  }
+  for (const char* name :
+       {"open_session", "close_session", "load_lora_adapter", "unload_lora_adapter"}) {
+    add(std::string("/") + name, either,
+        refusing_handler(std::string(name) + " is not supported by this server."));
+  }
+}
+
+}  // namespace
+
+std::vector<Route> route_table(const RouteOptions& options, ServerState& state,
+                               TextPool& blocking) {
+  std::vector<Route> table;
+  add_generation(table, state);  // first: looked up most often
+  add_health(table, options, state);
+  add_information(table, options, state);
+  add_admin(table, state, blocking);
+  return table;
+}
+
+}  // namespace fathom
