@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the unit tests and the end-to-end tests of a build folder and prints one closing line.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+folder=${1:-build}
+export FATHOM_TEST_TOKENIZER=$PWD/build/test-tokenizer
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=0:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:suppressions=$PWD/tools/tsan.supp}
+
+mkdir -p build/test-results
+ctest --test-dir "$folder" --output-on-failure --timeout 900 --output-junit "$PWD/build/test-results/unit.xml"
+unit=$?
+FATHOM_BUILD=$PWD/$folder build/venv/bin/python -m pytest tests/e2e -q --junit-xml build/test-results/e2e.xml
+e2e=$?
+
+python3 - <<'PY'
+import xml.etree.ElementTree as ET
+passed = failed = 0
+for name in ("unit", "e2e"):
+    try:
+        root = ET.parse(f"build/test-results/{name}.xml").getroot()
+    except (OSError, ET.ParseError):
+        failed += 1
+        continue
+    for suite in [root] if root.tag == "testsuite" else root.iter("testsuite"):
+        tests = int(suite.get("tests", 0))
+        bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        passed += tests - bad - int(suite.get("skipped", 0))
+        failed += bad
+print(f"{passed} passed, {failed} failed")
+PY
+exit $((unit != 0 || e2e != 0))
