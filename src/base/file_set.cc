@@ -21,7 +21,8 @@ bool is_plain_name(std::string_view name) {
 }
 
 Result<FileBytes> map_file(const fs::path& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: a pipe of that name must not hang us; it has no effect on regular files.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kInvalid;
     return fail(code, "cannot open {}: {}", path.string(), std::strerror(errno));
@@ -41,9 +42,8 @@ Result<FileBytes> map_file(const fs::path& path) {
       return fail(ErrorCode::kExhausted, "cannot map {} ({} bytes): {}", path.string(), size,
                   std::strerror(error));
     }
-    file.owner = std::shared_ptr<const void>(p, [size](const void* q) {
-      munmap(const_cast<void*>(q), size);
-    });
+    file.owner = std::shared_ptr<const void>(
+        p, [size](const void* q) { munmap(const_cast<void*>(q), size); });
     file.bytes = {static_cast<const std::byte*>(p), size};
   }
   close(fd);
@@ -57,8 +57,8 @@ class Folder final : public FileSet {
   std::vector<std::string> names() const override {
     std::vector<std::string> names;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(path_, error)) {
-      names.push_back(entry.path().filename().string());
+    for (fs::directory_iterator i(path_, error), end; !error && i != end; i.increment(error)) {
+      names.push_back(i->path().filename().string());
     }
     std::sort(names.begin(), names.end());
     return names;
@@ -107,7 +107,11 @@ bool FileSet::has(std::string_view name) const {
 
 Result<std::shared_ptr<const FileSet>> FileSet::folder(const fs::path& path) {
   std::error_code error;
-  if (!fs::is_directory(path, error)) {
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) {
+    return fail(ErrorCode::kNotFound, "folder {} does not exist or cannot be read", path.string());
+  }
+  if (!fs::is_directory(status)) {
     return fail(ErrorCode::kNotFound, "{} is not a folder", path.string());
   }
   return std::make_shared<Folder>(path);

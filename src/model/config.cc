@@ -1,15 +1,17 @@
 #include "model/config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace fathom {
 namespace {
 
 using Json = nlohmann::json;
 
-// Reads fields of one JSON object; the first problem is kept and all later reads do nothing, so that
-// parse() reads like a list of fields.
+// Reads fields of one JSON object; the first problem is kept and all later reads do nothing, so
+// that parse() reads like a list of fields.
 class Fields {
  public:
   Fields(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
@@ -23,9 +25,10 @@ class Fields {
   void optional_integer(const char* name, int32_t& out, int64_t low, int64_t high) {
     if (!has(name)) return;
     const Json& value = json_[name];
-    const bool whole = value.is_number_integer() ||
-                       (value.is_number_float() && value.get<double>() == std::floor(value.get<double>()) &&
-                        std::abs(value.get<double>()) < 1e15);
+    const bool whole =
+        value.is_number_integer() ||
+        (value.is_number_float() && value.get<double>() == std::floor(value.get<double>()) &&
+         std::abs(value.get<double>()) < 1e15);
     if (!whole) return problem(name, "must be an integer");
     const double number = value.get<double>();
     if (number < static_cast<double>(low) || number > static_cast<double>(high)) {
@@ -89,30 +92,47 @@ class Fields {
 };
 
 constexpr int64_t kMaxWidth = 1 << 20;
+constexpr double kMinTheta = 2;  // its logarithm is divided by
+constexpr double kMaxTheta = 1e12;
 
+// A JSON object without duplicate names, which JSON parsers of other programs read in other ways.
 Result<Json> parse_object(std::string_view text, const char* where) {
+  constexpr int kMaxDepth = 32;
   bool too_deep = false;
-  const auto guard = [&](int depth, Json::parse_event_t, Json&) {
-    too_deep |= depth > 32;
-    return !too_deep;
+  std::string duplicate;
+  std::vector<std::set<std::string>> names;  // of each object that is open
+  const auto guard = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    too_deep |= depth > kMaxDepth;
+    if (too_deep) return false;
+    if (event == Json::parse_event_t::object_start) names.emplace_back();
+    if (event == Json::parse_event_t::object_end) names.pop_back();
+    if (event == Json::parse_event_t::key) {
+      const std::string& name = parsed.get_ref<const std::string&>();
+      if (!names.back().insert(name).second) duplicate = name;
+    }
+    return true;
   };
   Json json = Json::parse(text, guard, /*allow_exceptions=*/false);
-  if (too_deep || !json.is_object()) return invalid("{}: not a JSON object", where);
+  if (too_deep) return invalid("{}: nested more than {} deep", where, kMaxDepth);
+  if (!json.is_object()) return invalid("{}: not a JSON object", where);
+  if (!duplicate.empty()) {
+    return invalid("{}: field \"{}\" is there twice", where, duplicate.substr(0, 80));
+  }
   return json;
 }
 
 Status check_architecture(const Json& json, ModelConfig& config) {
   const Json names = json.value("architectures", Json::array());
-  config.architecture = names.is_array() && !names.empty() && names[0].is_string()
-                            ? names[0].get<std::string>()
-                            : "";
+  config.architecture =
+      names.is_array() && !names.empty() && names[0].is_string() ? names[0].get<std::string>() : "";
   if (config.architecture == "DeepseekV2ForCausalLM" ||
       config.architecture == "DeepseekV3ForCausalLM") {
     return {};
   }
   return fail(ErrorCode::kUnsupported,
               "Model architectures ['{}'] are not supported. Supported: DeepseekV2ForCausalLM, "
-              "DeepseekV3ForCausalLM", config.architecture);
+              "DeepseekV3ForCausalLM",
+              config.architecture);
 }
 
 void read_attention(Fields& f, ModelConfig& c) {
@@ -122,7 +142,7 @@ void read_attention(Fields& f, ModelConfig& c) {
   f.integer("qk_nope_head_dim", c.qk_nope, 1, 65536);
   f.integer("qk_rope_head_dim", c.qk_rope, 2, 65536);
   f.integer("v_head_dim", c.v_head, 1, 65536);
-  f.number("rope_theta", c.rope_theta, 1, 1e12);
+  f.number("rope_theta", c.rope_theta, kMinTheta, kMaxTheta);
   f.boolean("rope_interleave", c.rope_interleave);
   if (!c.rope_interleave) f.problem("rope_interleave", "must be true");
   if (c.qk_rope % 2) f.problem("qk_rope_head_dim", "must be even");
@@ -130,14 +150,15 @@ void read_attention(Fields& f, ModelConfig& c) {
 
 Status read_yarn(const Json& json, ModelConfig& c) {
   // transformers 5 writes rope_parameters in place of rope_scaling and rope_theta.
-  const char* key = json.contains("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  const bool old_name = json.contains("rope_scaling") && !json["rope_scaling"].is_null();
+  const char* key = old_name ? "rope_scaling" : "rope_parameters";
   if (!json.contains(key) || json[key].is_null()) return {};
   if (!json[key].is_object()) return invalid("config.json: \"{}\" must be an object", key);
   Fields f(json[key], fmt::format("config.json: {}", key));
   std::string type;
   f.string("type", type);
   f.string("rope_type", type);
-  f.number("rope_theta", c.rope_theta, 1, 1e12);
+  f.number("rope_theta", c.rope_theta, kMinTheta, kMaxTheta);
   if (type.empty() || type == "default") return f.status();
   if (type != "yarn" && type != "deepseek_yarn") {
     f.problem(json[key].contains("type") ? "type" : "rope_type", "must be \"yarn\"");
@@ -168,8 +189,10 @@ void read_feed_forward(Fields& f, ModelConfig& c) {
   f.optional_integer("moe_layer_freq", c.moe_layer_freq, 1, 4096);
   f.optional_integer("n_shared_experts", c.shared_experts, 0, 1024);
 
-  std::string scoring = "softmax";
-  std::string method = f.has("n_group") ? "group_limited_greedy" : "greedy";
+  // transformers writes V3 configs without these two: its V3 code knows no others.
+  const bool v3 = c.architecture == "DeepseekV3ForCausalLM";
+  std::string scoring = v3 ? "sigmoid" : "softmax";
+  std::string method = v3 ? "noaux_tc" : f.has("n_group") ? "group_limited_greedy" : "greedy";
   f.string("scoring_func", scoring);
   f.string("topk_method", method);
   f.boolean("norm_topk_prob", gate.normalize);
@@ -200,16 +223,17 @@ Status read_quantization(const Json& json, ModelConfig& c) {
   }
   Fields f(json["quantization_config"], "config.json: quantization_config");
   f.string("quant_method", c.quant_method);
-  if (f.has("weight_block_size")) {
-    std::vector<int32_t> block;
-    f.integers("weight_block_size", block);
-    const Json& sizes = f.json()["weight_block_size"];
-    if (!sizes.is_array() || sizes.size() != 2 || block.empty() || block[0] < 1 || block.back() < 1) {
-      f.problem("weight_block_size", "must be two positive sizes");
-    } else {
-      c.quant_block_out = sizes[0].get<int32_t>();
-      c.quant_block_in = sizes[1].get<int32_t>();
-    }
+  if (!f.has("weight_block_size")) return f.status();
+  const Json& sizes = f.json()["weight_block_size"];
+  const auto is_size = [](const Json& size) {
+    return size.is_number_unsigned() && size.get<uint64_t>() >= 1 && size.get<uint64_t>() <= 65536;
+  };
+  if (!sizes.is_array() || sizes.size() != 2 || !is_size(sizes[0]) || !is_size(sizes[1]) ||
+      sizes[1].get<int32_t>() % 32 != 0) {
+    f.problem("weight_block_size", "must be two sizes up to 65536, the second a multiple of 32");
+  } else {
+    c.quant_block_out = sizes[0].get<int32_t>();
+    c.quant_block_in = sizes[1].get<int32_t>();
   }
   return f.status();
 }

@@ -10,11 +10,11 @@
 namespace fathom {
 
 struct ForwardBatch {
-  std::span<const int32_t> tokens;           // [T]
-  std::span<const int32_t> positions;        // [T]
-  std::span<const int32_t> slots;            // [T] pool row that receives each row's latent
-  std::span<const SequenceRows> sequences;   // partition of [0, T), in order
-  std::span<const int32_t> logit_rows;       // rows whose logits are wanted, ascending
+  std::span<const int32_t> tokens;          // [T]
+  std::span<const int32_t> positions;       // [T]
+  std::span<const int32_t> slots;           // [T] pool row that receives each row's latent
+  std::span<const SequenceRows> sequences;  // partition of [0, T), in order
+  std::span<const int32_t> logit_rows;      // rows whose logits are wanted, ascending
 };
 
 }  // namespace fathom

@@ -1,6 +1,6 @@
-// The model against the golden checkpoints (tests/golden): prompt logprobs, greedy continuations and
-// the residual stream, on every target this host runs; and the promise that a row's bits depend on
-// nothing but the row.
+// The model against the golden checkpoints (tests/golden): prompt logprobs, greedy continuations
+// and the residual stream, on every target this host runs; and the promise that a row's bits depend
+// on nothing but the row.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -60,7 +60,8 @@ class Rig {
       for (int32_t p = 0; p < part.first_position + count; ++p) {
         table.push_back(part.first_slot + (p ^ 1));
       }
-      sequences.push_back({static_cast<int32_t>(tokens.size()), count, part.first_position, nullptr});
+      sequences.push_back(
+          {static_cast<int32_t>(tokens.size()), count, part.first_position, nullptr});
       for (int32_t i = 0; i < count; ++i) {
         rows.push_back(static_cast<int32_t>(tokens.size()));
         tokens.push_back(part.tokens[static_cast<size_t>(i)]);
@@ -184,7 +185,8 @@ TEST_P(GoldenModel, BitsDependOnTheRowAlone) {
       auto chunked = again.run({{head, 0, 0}});
       // The second chunk shares its step with another sequence.
       const auto rest = again.run({{tail, static_cast<int32_t>(cut), 0}, {other, 0, 256}});
-      chunked.insert(chunked.end(), rest.begin(), rest.begin() + static_cast<ptrdiff_t>(tail.size()));
+      chunked.insert(chunked.end(), rest.begin(),
+                     rest.begin() + static_cast<ptrdiff_t>(tail.size()));
       EXPECT_EQ(chunked, whole) << "cut " << cut << ", threads " << threads;
       EXPECT_TRUE(std::equal(other_alone.begin(), other_alone.end(),
                              rest.begin() + static_cast<ptrdiff_t>(tail.size())))
@@ -204,17 +206,19 @@ TEST_P(GoldenModel, ResidualStream) {
   const double tolerance = is_fp32(GetParam()) ? 1e-4 : 0.05;
 
   int32_t compared = 0;
-  rig.model->set_tap([&](std::string_view name, int32_t layer, const float* x, int32_t rows, int32_t n) {
-    if (name != "layer_input") return;
-    const float* expected = values.data() + int64_t{layer} * rows * n;
-    float scale = 0;
-    for (int64_t i = 0; i < int64_t{rows} * n; ++i) scale = std::max(scale, std::abs(expected[i]));
-    for (int64_t i = 0; i < int64_t{rows} * n; ++i) {
-      ASSERT_NEAR(x[i], expected[i], tolerance * scale)
-          << "first difference at layer " << layer << ", row " << i / n << ", column " << i % n;
-    }
-    ++compared;
-  });
+  rig.model->set_tap(
+      [&](std::string_view name, int32_t layer, const float* x, int32_t rows, int32_t n) {
+        if (name != "layer_input") return;
+        const float* expected = values.data() + int64_t{layer} * rows * n;
+        float scale = 0;
+        for (int64_t i = 0; i < int64_t{rows} * n; ++i)
+          scale = std::max(scale, std::abs(expected[i]));
+        for (int64_t i = 0; i < int64_t{rows} * n; ++i) {
+          ASSERT_NEAR(x[i], expected[i], tolerance * scale)
+              << "first difference at layer " << layer << ", row " << i / n << ", column " << i % n;
+        }
+        ++compared;
+      });
   const Json expected = expected_of(GetParam().name);
   rig.run({{expected["sequences"]["len7"]["input_ids"].get<std::vector<int32_t>>(), 0, 0}});
   EXPECT_EQ(compared, rig.config.layers + 1);

@@ -3,7 +3,9 @@
 namespace fathom {
 namespace {
 
-int64_t element_bytes(KvFormat format) { return format == KvFormat::kF32 ? 4 : 2; }
+int64_t element_bytes(KvFormat format) {
+  return format == KvFormat::kF32 ? 4 : 2;
+}
 
 }  // namespace
 

@@ -9,7 +9,7 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kMaxConfigBytes = 16 << 20;
+constexpr size_t kMaxConfigBytes = 16 << 20;
 
 QuantHints hints_of(const ModelConfig& config) {
   return {config.quant_block_out, config.quant_block_in};
@@ -63,17 +63,22 @@ Status check_quantization(const ModelConfig& config, const LoadOptions& options,
   const std::string& flag = options.quantization;
   if (!flag.empty() && !loader.formats_seen().contains(flag)) {
     if (plain_only && config.quant_method.empty()) {
-      return fail(ErrorCode::kUnsupported,
-                  "--quantization {}: the checkpoint's weights are plain; quantising on load is not "
-                  "supported by this build, convert the checkpoint first", flag);
+      return fail(
+          ErrorCode::kUnsupported,
+          "--quantization {}: the checkpoint's weights are plain; quantising on load is not "
+          "supported by this build, convert the checkpoint first",
+          flag);
     }
-    return invalid("Quantization method specified in the model config ({}) does not match the "
-                   "quantization method specified in the `quantization` argument ({}).",
-                   config.quant_method.empty() ? "none" : config.quant_method, flag);
+    return invalid(
+        "Quantization method specified in the model config ({}) does not match the "
+        "quantization method specified in the `quantization` argument ({}).",
+        config.quant_method.empty() ? "none" : config.quant_method, flag);
   }
   if (!config.quant_method.empty() && plain_only) {
-    log::warn("config.json names quantization method '{}', but the weights are plain and have no "
-              "scales: the left-over quantization_config is ignored", config.quant_method);
+    log::warn(
+        "config.json names quantization method '{}', but the weights are plain and have no "
+        "scales: the left-over quantization_config is ignored",
+        config.quant_method);
   }
   return {};
 }
@@ -82,11 +87,14 @@ Status check_quantization(const ModelConfig& config, const LoadOptions& options,
 
 Result<ModelConfig> read_model_config(const FileSet& files, const std::string& json_override) {
   const FileBytes config = TRY(files.open("config.json"));
-  if (static_cast<int64_t>(config.bytes.size()) > kMaxConfigBytes) {
-    return invalid("{}: {} bytes is too large for a config.json", config.path, config.bytes.size());
-  }
   FileBytes generation;
   if (files.has("generation_config.json")) generation = TRY(files.open("generation_config.json"));
+  for (const FileBytes* file : std::initializer_list<const FileBytes*>{&config, &generation}) {
+    if (file->bytes.size() > kMaxConfigBytes) {
+      return invalid("{}: {} bytes is too large (limit {})", file->path, file->bytes.size(),
+                     kMaxConfigBytes);
+    }
+  }
   return ModelConfig::parse(config.text(), generation.text(), json_override);
 }
 
@@ -118,18 +126,16 @@ Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const FileS
 
 Result<int64_t> count_weight_bytes(const ModelConfig& config, const FileSet& files,
                                    const LoadOptions& options) {
+  deepseek::Weights none;
   if (options.load_format == "dummy") {
-    ByteCounter counter(*TRY(dummy_format(config, options)), hints_of(config));
-    deepseek::Weights none;
+    DummyCounter counter(*TRY(dummy_format(config, options)), hints_of(config));
     deepseek::visit(none, config, counter);
     return counter.bytes;
   }
   const auto checkpoint = TRY(Checkpoint::open(files));
-  int64_t bytes = 0;
-  for (const auto& [name, tensor] : checkpoint->tensors()) {
-    if (!belongs_to_skipped_layer(name, config.layers)) bytes += static_cast<int64_t>(tensor.bytes.size());
-  }
-  return bytes;
+  StoredCounter counter(*checkpoint);
+  deepseek::visit(none, config, counter);
+  return counter.bytes;
 }
 
 }  // namespace fathom

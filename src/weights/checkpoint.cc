@@ -11,20 +11,33 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::string_view kSingle = "model.safetensors";
+constexpr size_t kMaxIndexBytes = 256 << 20;  // the largest published indices have about 20 MB
 constexpr std::string_view kIndex = "model.safetensors.index.json";
 
 // Shard file names of the index, each once.
 Result<std::set<std::string>> shard_names(const FileSet& files) {
   const FileBytes index = TRY(files.open(kIndex));
+  if (index.bytes.size() > kMaxIndexBytes) {
+    return invalid("{}: {} bytes is too large for an index of tensors", index.path,
+                   index.bytes.size());
+  }
   const Json json = Json::parse(index.text(), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
     return invalid("{}: needs an object \"weight_map\" from tensor to file", index.path);
   }
   std::set<std::string> names;
   for (const auto& [tensor, file] : json["weight_map"].items()) {
-    if (!file.is_string()) return invalid("{}: weight_map of {} is not a file name", index.path, tensor);
-    names.insert(file.get<std::string>());
+    if (!file.is_string()) {
+      return invalid("{}: weight_map of {} is not a file name", index.path, tensor);
+    }
+    const std::string& name = file.get_ref<const std::string&>();
+    if (name.find_first_of("/\\") != std::string::npos) {
+      return invalid("{}: weight_map of {} is '{}'; it must be a file of the same folder",
+                     index.path, tensor, name);
+    }
+    names.insert(name);
   }
+  if (names.empty()) return invalid("{}: weight_map is empty", index.path);
   return names;
 }
 

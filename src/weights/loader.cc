@@ -20,26 +20,28 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// Writes element i of a weight from 16 random bits.
+// Writes element i of a weight from 16 random bits: uniform in [-scale, scale].
 void write_random(WeightFormat format, std::byte* data, int64_t i, uint32_t bits, float scale) {
   const float value = (static_cast<float>(bits & 0xffff) / 32767.5f - 1.0f) * scale;
   switch (format) {
     case WeightFormat::kF32:
       reinterpret_cast<float*>(data)[i] = value;
       break;
-    case WeightFormat::kF16:  // any bits below exponent 1 are small finite halves
-      reinterpret_cast<uint16_t*>(data)[i] = static_cast<uint16_t>(bits & 0xa7ff);
+    case WeightFormat::kF16:
+      reinterpret_cast<uint16_t*>(data)[i] = float_to_f16(value);
       break;
     case WeightFormat::kBF16:
       reinterpret_cast<uint16_t*>(data)[i] = float_to_bf16(value);
       break;
-    case WeightFormat::kF8Block:  // codes of magnitude below 16; the block scale does the rest
-      reinterpret_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(bits & 0xdf);
+    case WeightFormat::kF8Block:  // codes of magnitude below 2; the block scale does the rest
+      reinterpret_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(bits & 0xbf);
       break;
   }
 }
 
-int64_t block_count(int64_t n, int64_t block) { return (n + block - 1) / block; }
+int64_t block_count(int64_t n, int64_t block) {
+  return (n + block - 1) / block;
+}
 
 }  // namespace
 
@@ -80,6 +82,7 @@ void CheckpointLoader::linear(const std::string& prefix, int32_t out, int32_t in
 
 void CheckpointLoader::table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
   if (kPlainFormat.claims(checkpoint_, prefix)) return load(kPlainFormat, prefix, out, in, matrix);
+  visited_.insert(prefix + ".weight");
   const StoredTensor* weight = checkpoint_.find(prefix + ".weight");
   if (!weight) return problem(fmt::format("{}.weight [{}, {}] is missing", prefix, out, in));
   problem(fmt::format("{}: {}.weight: expected BF16, F16 or F32 [{}, {}], found {}",
@@ -90,7 +93,8 @@ void CheckpointLoader::router(const std::string& prefix, int32_t out, int32_t in
   Matrix stored;
   table(prefix, out, in, stored);
   if (!stored.view.data) return;  // already reported
-  Result<Buffer> data = Buffer::allocate(size_t{4} * static_cast<size_t>(out) * static_cast<size_t>(in));
+  Result<Buffer> data =
+      Buffer::allocate(size_t{4} * static_cast<size_t>(out) * static_cast<size_t>(in));
   if (!data) return problem(data.error().message);
   matrix.data = std::move(*data);
   dequantize(stored.view, 0, out, matrix.data.as<float>());
@@ -114,7 +118,8 @@ Status CheckpointLoader::status(const std::string& location) const {
   if (problem_count_ == 0) return {};
   std::string more;
   if (problem_count_ > static_cast<int64_t>(problems_.size())) {
-    more = fmt::format("\n  ... and {} more", problem_count_ - static_cast<int64_t>(problems_.size()));
+    more =
+        fmt::format("\n  ... and {} more", problem_count_ - static_cast<int64_t>(problems_.size()));
   }
   return invalid("{}: the checkpoint does not match its config.json, {} problem(s):\n  {}{}",
                  location, problem_count_, fmt::join(problems_, "\n  "), more);
@@ -161,8 +166,9 @@ void DummyLoader::fill(WeightFormat format, int32_t out, int32_t in, Matrix& mat
     return;
   }
   matrix.scales = std::move(*scales);
-  // The root mean square of uniform codes of magnitude 0 ... 15.
-  std::fill_n(matrix.scales.as<float>(), blocks, 1.0f / std::sqrt(static_cast<float>(in)) / 1.4f);
+  constexpr float kCodesRms = 0.6f;  // of the codes that write_random makes
+  std::fill_n(matrix.scales.as<float>(), blocks,
+              1.0f / (kCodesRms * std::sqrt(static_cast<float>(in))));
   matrix.view.scale = matrix.scales.as<float>();
   matrix.view.block_out = hints_.block_out;
   matrix.view.block_in = hints_.block_in;
@@ -182,12 +188,34 @@ void DummyLoader::vector(const std::string& name, int32_t n, Vector& vector) {
   vector.assign(static_cast<size_t>(n), name.ends_with("bias") ? 0.0f : 1.0f);
 }
 
-void ByteCounter::linear(const std::string&, int32_t out, int32_t in, Matrix&) {
+int64_t unpacked_bytes(WeightFormat source, int32_t out, int32_t in) {
+  return int64_t{out} * in * (unpacked_format(source) == WeightFormat::kF32 ? 4 : 2);
+}
+
+void DummyCounter::linear(const std::string&, int32_t out, int32_t in, Matrix&) {
   MatrixView view{.data = nullptr, .out = out, .in = in, .format = format_.matrix};
   view.block_out = hints_.block_out;
   view.block_in = hints_.block_in;
   view.scale_stride = static_cast<int32_t>(block_count(in, hints_.block_in));
   bytes += matrix_bytes(view);
+}
+
+void StoredCounter::linear(const std::string& prefix, int32_t, int32_t, Matrix&) {
+  const Format* format = detect_format(checkpoint_, prefix);
+  if (!format) return;
+  std::vector<std::string> names;
+  format->names(prefix, names);
+  for (const std::string& name : names) {
+    const StoredTensor* tensor = checkpoint_.find(name);
+    if (tensor) bytes += static_cast<int64_t>(tensor->bytes.size());
+  }
+}
+
+void StoredCounter::source(const std::string& prefix, int32_t out, int32_t in, Matrix&) {
+  const StoredTensor* weight = checkpoint_.find(prefix + ".weight");
+  if (!weight) return;
+  const bool wide = weight->dtype == DType::kF32 || weight->dtype == DType::kF16;
+  bytes += unpacked_bytes(wide ? WeightFormat::kF32 : WeightFormat::kBF16, out, in);
 }
 
 }  // namespace fathom

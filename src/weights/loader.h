@@ -10,14 +10,19 @@
 
 namespace fathom {
 
-// Loads each visited weight in place where the file allows it, and collects every problem, so that a
-// wrong checkpoint is described once and completely.
+// What a visitor is asked for: see model/deepseek/weights.h.
+
+// Loads each visited weight in place where the file allows it, and collects every problem, so that
+// a wrong checkpoint is described once and completely.
 class CheckpointLoader {
  public:
   CheckpointLoader(const Checkpoint& checkpoint, const QuantHints& hints)
       : checkpoint_(checkpoint), hints_(hints) {}
 
   void linear(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
+  void source(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
+    linear(prefix, out, in, matrix);
+  }
   void table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void router(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void vector(const std::string& name, int32_t n, Vector& vector);
@@ -42,14 +47,17 @@ class CheckpointLoader {
   int64_t problem_count_ = 0;
 };
 
-// Deterministic random weights of a format: uniform, scaled by 1 / sqrt(in) so that activations stay
-// of order one; norms are 1, biases small.
+// Deterministic random weights of a format: uniform, scaled by 1 / sqrt(in) so that activations
+// stay of order one; norms are 1, biases small.
 class DummyLoader {
  public:
   DummyLoader(const Format& format, const QuantHints& hints, uint64_t seed, Exec& exec)
       : format_(format), hints_(hints), seed_(seed), exec_(exec) {}
 
   void linear(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
+  void source(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
+    linear(prefix, out, in, matrix);
+  }
   void table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void router(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void vector(const std::string& name, int32_t n, Vector& vector);
@@ -67,13 +75,24 @@ class DummyLoader {
   Status status_;
 };
 
-// Counts the bytes that visited weights will take, without memory for them.
-class ByteCounter {
+// Bytes of an unpacked matrix: what a `source` weight of this dtype becomes.
+int64_t unpacked_bytes(WeightFormat source, int32_t out, int32_t in);
+
+// Count the bytes that visited weights will take, without memory for them: random ones of a format
+// ...
+class DummyCounter {
  public:
-  ByteCounter(const Format& format, const QuantHints& hints) : format_(format), hints_(hints) {}
+  DummyCounter(const Format& format, const QuantHints& hints) : format_(format), hints_(hints) {}
   void linear(const std::string&, int32_t out, int32_t in, Matrix&);
-  void table(const std::string&, int32_t out, int32_t in, Matrix&) { bytes += int64_t{2} * out * in; }
-  void router(const std::string&, int32_t out, int32_t in, Matrix&) { bytes += int64_t{4} * out * in; }
+  void source(const std::string&, int32_t out, int32_t in, Matrix&) {
+    bytes += unpacked_bytes(format_.matrix, out, in);
+  }
+  void table(const std::string&, int32_t out, int32_t in, Matrix&) {
+    bytes += int64_t{2} * out * in;
+  }
+  void router(const std::string&, int32_t out, int32_t in, Matrix&) {
+    bytes += int64_t{4} * out * in;
+  }
   void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
 
   int64_t bytes = 0;
@@ -81,6 +100,27 @@ class ByteCounter {
  private:
   const Format& format_;
   QuantHints hints_;
+};
+
+// ... and those of a checkpoint, from its headers. Missing tensors count nothing; loading reports
+// them.
+class StoredCounter {
+ public:
+  explicit StoredCounter(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  void linear(const std::string& prefix, int32_t out, int32_t in, Matrix&);
+  void source(const std::string& prefix, int32_t out, int32_t in, Matrix&);
+  void table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
+    linear(prefix, out, in, matrix);
+  }
+  void router(const std::string&, int32_t out, int32_t in, Matrix&) {
+    bytes += int64_t{4} * out * in;
+  }
+  void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
+
+  int64_t bytes = 0;
+
+ private:
+  const Checkpoint& checkpoint_;
 };
 
 }  // namespace fathom

@@ -1,5 +1,5 @@
-// A loaded weight: what kernels see of it, and the memory it owns, if any. Most matrices own nothing:
-// their numbers lie in the mapped checkpoint.
+// A loaded weight: what kernels see of it, and the memory it owns, if any. Most matrices own
+// nothing: their numbers lie in the mapped checkpoint.
 #pragma once
 
 #include <vector>

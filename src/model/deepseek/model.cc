@@ -13,6 +13,7 @@ namespace {
 struct LoadedBytes {
   int64_t bytes = 0;
   void linear(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
+  void source(const std::string&, int32_t, int32_t, Matrix&) {}  // what it became is counted apart
   void table(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
   void router(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
   void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
@@ -48,7 +49,8 @@ class DeepseekModel final : public Model {
     LoadedBytes counter;
     visit(w_, c_, counter);
     for (const LayerWeights& layer : w_.layers) {
-      counter.bytes += layer.attention.key_up.owned_bytes() + layer.attention.value_up.owned_bytes();
+      counter.bytes +=
+          layer.attention.key_up.owned_bytes() + layer.attention.value_up.owned_bytes();
     }
     weight_bytes_ = counter.bytes;
   }
@@ -67,7 +69,8 @@ class DeepseekModel final : public Model {
   // y = attention(x).  x, y: [T, hidden]
   void attention(const Step& s, int32_t layer, const float* x, float* y);
   // Rotated queries, [T, heads, nope + rope], and the new latents stored in the pool.
-  void project(const Step& s, const AttentionWeights& a, const KvLayer& kv, const float* x, float* q);
+  void project(const Step& s, const AttentionWeights& a, const KvLayer& kv, const float* x,
+               float* q);
   void mlp(const Step& s, const MlpWeights& w, const float* x, float* y);
   void moe(const Step& s, int32_t layer, const float* x, float* y);
 
@@ -86,7 +89,7 @@ class DeepseekModel final : public Model {
   int64_t weight_bytes_ = 0;
   const float* hidden_ = nullptr;
   Tap tap_;
-  std::vector<GroupedLinear> groups_;      // reused between steps
+  std::vector<GroupedLinear> groups_;  // reused between steps
   std::vector<int32_t> first_of_expert_;
 };
 
@@ -98,7 +101,7 @@ void DeepseekModel::forward(const ForwardBatch& batch, KvPool& kv, Compute& comp
   float* hidden = arena.take<float>(size);  // after the final norm; lives until the next step
   hidden_ = hidden;
   Arena::Scope scope(arena);
-  float* x = arena.take<float>(size);       // residual stream
+  float* x = arena.take<float>(size);  // residual stream
   float* normed = arena.take<float>(size);
   float* delta = arena.take<float>(size);
 
@@ -206,8 +209,9 @@ void DeepseekModel::project(const Step& s, const AttentionWeights& a, const KvLa
     float* cq = s.arena.take<float>(int64_t{s.rows} * c_.q_lora_rank);
     const LinearOut down[] = {{a.q_a.view, cq, c_.q_lora_rank}, {a.kv_a.view, latent, kv_width}};
     s.compute.linear(x, c_.hidden, s.rows, down);
-    s.compute.rms_norm({cq, c_.q_lora_rank, a.q_a_norm.data(), c_.rms_eps, cq, c_.q_lora_rank,
-                        c_.q_lora_rank}, s.rows);
+    s.compute.rms_norm(
+        {cq, c_.q_lora_rank, a.q_a_norm.data(), c_.rms_eps, cq, c_.q_lora_rank, c_.q_lora_rank},
+        s.rows);
     const LinearOut up[] = {{a.q_b.view, q, q_width}};
     s.compute.linear(cq, c_.q_lora_rank, s.rows, up);
   } else {
@@ -216,14 +220,17 @@ void DeepseekModel::project(const Step& s, const AttentionWeights& a, const KvLa
   }
 
   // The latent is normed, the shared rotary key is not.
-  s.compute.rms_norm({latent, kv_width, a.kv_a_norm.data(), c_.rms_eps, latent, kv_width,
-                      c_.kv_lora_rank}, s.rows);
+  s.compute.rms_norm(
+      {latent, kv_width, a.kv_a_norm.data(), c_.rms_eps, latent, kv_width, c_.kv_lora_rank},
+      s.rows);
   float* k_pe = latent + c_.kv_lora_rank;
   const int32_t* positions = s.batch.positions.data();
-  s.compute.rope({k_pe, kv_width, 0, 1, c_.qk_rope, positions, rotary_.cos.data(),
-                  rotary_.sin.data()}, s.rows);
-  s.compute.rope({q + c_.qk_nope, q_width, qk, c_.heads, c_.qk_rope, positions, rotary_.cos.data(),
-                  rotary_.sin.data()}, s.rows);
+  s.compute.rope({k_pe, kv_width, 0, 1, c_.qk_rope, positions, rotary_.cos.as<float>(),
+                  rotary_.sin.as<float>()},
+                 s.rows);
+  s.compute.rope({q + c_.qk_nope, q_width, qk, c_.heads, c_.qk_rope, positions,
+                  rotary_.cos.as<float>(), rotary_.sin.as<float>()},
+                 s.rows);
   s.compute.kv_store({kv, latent, kv_width, k_pe, kv_width, s.batch.slots.data()}, s.rows);
 }
 
@@ -263,7 +270,8 @@ void DeepseekModel::moe(const Step& s, int32_t l, const float* x, float* y) {
   // Dispatch: sort (t, k) by expert, rows of one expert in row order.
   first_of_expert_.assign(static_cast<size_t>(experts) + 1, 0);
   for (int32_t i = 0; i < routed; ++i) ++first_of_expert_[static_cast<size_t>(ids[i]) + 1];
-  for (size_t e = 0; e < static_cast<size_t>(experts); ++e) first_of_expert_[e + 1] += first_of_expert_[e];
+  for (size_t e = 0; e < static_cast<size_t>(experts); ++e)
+    first_of_expert_[e + 1] += first_of_expert_[e];
   for (int32_t i = 0; i < routed; ++i) {
     slots[i] = first_of_expert_[static_cast<size_t>(ids[i])]++;
     source[slots[i]] = i / top_k;
@@ -326,8 +334,9 @@ Result<std::unique_ptr<Model>> make_model(const ModelConfig& config, Weights wei
     TRY(unpack_kv_b(config, layer.attention, compute.exec()));
   }
   const int32_t positions = options.max_positions > 0 ? options.max_positions : config.max_position;
+  RotaryTables rotary = TRY(make_rotary_tables(config, positions));
   return std::make_unique<DeepseekModel>(config, std::move(weights), std::move(checkpoint),
-                                         make_rotary_tables(config, positions));
+                                         std::move(rotary));
 }
 
 }  // namespace fathom::deepseek

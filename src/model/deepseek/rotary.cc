@@ -11,7 +11,8 @@ double mscale(double factor, double weight) {
   return factor <= 1 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
 }
 
-// Share of interpolation in pair i: 0 below `low` (fast pairs keep their frequency), 1 above `high`.
+// Share of interpolation in pair i: 0 below `low` (fast pairs keep their frequency), 1 above
+// `high`.
 double ramp(int32_t i, double low, double high) {
   return std::clamp((i - low) / (high - low), 0.0, 1.0);
 }
@@ -40,20 +41,22 @@ std::vector<float> inverse_frequencies(const ModelConfig& c) {
   return frequencies;
 }
 
-RotaryTables make_rotary_tables(const ModelConfig& c, int32_t positions) {
+Result<RotaryTables> make_rotary_tables(const ModelConfig& c, int32_t positions) {
   const std::vector<float> frequencies = inverse_frequencies(c);
-  const double factor =
-      c.yarn ? mscale(c.yarn->factor, c.yarn->mscale) / mscale(c.yarn->factor, c.yarn->mscale_all_dim)
-             : 1.0;
+  const double factor = c.yarn ? mscale(c.yarn->factor, c.yarn->mscale) /
+                                     mscale(c.yarn->factor, c.yarn->mscale_all_dim)
+                               : 1.0;
   RotaryTables tables;
-  const size_t size = static_cast<size_t>(positions) * frequencies.size();
-  tables.cos.reserve(size);
-  tables.sin.reserve(size);
+  const size_t bytes = static_cast<size_t>(positions) * frequencies.size() * sizeof(float);
+  tables.cos = TRY(Buffer::allocate(bytes));
+  tables.sin = TRY(Buffer::allocate(bytes));
+  float* cos = tables.cos.as<float>();
+  float* sin = tables.sin.as<float>();
   for (int32_t position = 0; position < positions; ++position) {
     for (const float frequency : frequencies) {
       const float angle = static_cast<float>(position) * frequency;  // FP32, as the references do
-      tables.cos.push_back(static_cast<float>(std::cos(angle) * factor));
-      tables.sin.push_back(static_cast<float>(std::sin(angle) * factor));
+      *cos++ = static_cast<float>(std::cos(angle) * factor);
+      *sin++ = static_cast<float>(std::sin(angle) * factor);
     }
   }
   return tables;

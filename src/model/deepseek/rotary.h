@@ -4,17 +4,20 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/result.h"
 #include "model/config.h"
+#include "tensor/buffer.h"
 
 namespace fathom::deepseek {
 
-// cos and sin of every position and pair: [positions, rope / 2] each. YaRN's factor on them included.
+// cos and sin of every position and pair: [positions, rope / 2] each. YaRN's factor on them
+// included.
 struct RotaryTables {
-  std::vector<float> cos;
-  std::vector<float> sin;
+  Buffer cos;
+  Buffer sin;
 };
 
 std::vector<float> inverse_frequencies(const ModelConfig& config);  // [rope / 2]
-RotaryTables make_rotary_tables(const ModelConfig& config, int32_t positions);
+Result<RotaryTables> make_rotary_tables(const ModelConfig& config, int32_t positions);
 
 }  // namespace fathom::deepseek

@@ -25,10 +25,7 @@ Status make(int32_t out, int32_t in, WeightFormat format, Matrix& matrix) {
 }  // namespace
 
 Status unpack_kv_b(const ModelConfig& c, AttentionWeights& a, Exec& exec) {
-  const WeightFormat source = a.kv_b.view.format;
-  const WeightFormat format = source == WeightFormat::kF32 || source == WeightFormat::kF16
-                                  ? WeightFormat::kF32
-                                  : WeightFormat::kBF16;
+  const WeightFormat format = unpacked_format(a.kv_b.view.format);
   TRY(make(c.heads * c.kv_lora_rank, c.qk_nope, format, a.key_up));
   TRY(make(c.heads * c.v_head, c.kv_lora_rank, format, a.value_up));
   exec.parallel(c.heads, [&](Range heads, int) {
@@ -49,6 +46,7 @@ Status unpack_kv_b(const ModelConfig& c, AttentionWeights& a, Exec& exec) {
       }
     }
   });
+  a.kv_b = {};
   return {};
 }
 

@@ -12,13 +12,14 @@ namespace fathom::deepseek {
 
 struct AttentionWeights {
   // Low-rank queries (q_lora_rank > 0), or the direct projection in q_b alone.
-  Matrix q_a;       // [q_lora, hidden]
-  Vector q_a_norm;  // [q_lora]
-  Matrix q_b;       // [heads * (nope + rope), q_lora or hidden]
-  Matrix kv_a;      // [kv_lora + rope, hidden]
-  Vector kv_a_norm; // [kv_lora]
-  Matrix kv_b;      // [heads * (nope + v), kv_lora]; the checkpoint's, source of the next two
-  Matrix out;       // [hidden, heads * v]
+  Matrix q_a;        // [q_lora, hidden]
+  Vector q_a_norm;   // [q_lora]
+  Matrix q_b;        // [heads * (nope + rope), q_lora or hidden]
+  Matrix kv_a;       // [kv_lora + rope, hidden]
+  Vector kv_a_norm;  // [kv_lora]
+  Matrix kv_b;  // [heads * (nope + v), kv_lora]; the checkpoint's; empty once unpacked into the
+                // next two
+  Matrix out;   // [hidden, heads * v]
   // kv_b unpacked for the absorbed form, one matrix per head behind the other.
   Matrix key_up;    // [heads * kv_lora, nope]: W_UK transposed
   Matrix value_up;  // [heads * v, kv_lora]:    W_UV
@@ -40,16 +41,16 @@ struct MoeWeights {
 struct LayerWeights {
   Vector attention_norm;  // [hidden]
   AttentionWeights attention;
-  Vector ffn_norm;        // [hidden]
+  Vector ffn_norm;                // [hidden]
   std::optional<MlpWeights> mlp;  // dense layers
   std::optional<MoeWeights> moe;  // expert layers
 };
 
 struct Weights {
-  Matrix embed;    // [vocab, hidden]
+  Matrix embed;  // [vocab, hidden]
   std::vector<LayerWeights> layers;
-  Vector norm;     // [hidden]
-  Matrix head;     // [vocab, hidden]
+  Vector norm;  // [hidden]
+  Matrix head;  // [vocab, hidden]
 };
 
 // The part that this layer has: made by the first visit, found by later ones.
@@ -60,6 +61,7 @@ Part& present(std::optional<Part>& part) {
 
 // Calls the visitor once per weight:
 //   linear(prefix, out, in, Matrix&)   a quantisable matrix, named without ".weight"
+//   source(prefix, out, in, Matrix&)   likewise, but unpacked at load (unpack.h) and not read after
 //   table(prefix, out, in, Matrix&)    a matrix that is never quantised
 //   router(prefix, out, in, Matrix&)   likewise, wanted in FP32
 //   vector(name, n, Vector&)
@@ -89,7 +91,7 @@ void visit(Weights& w, const ModelConfig& c, Visitor&& v) {
     }
     v.linear(p + "self_attn.kv_a_proj_with_mqa", c.kv_lora_rank + c.qk_rope, c.hidden, a.kv_a);
     v.vector(p + "self_attn.kv_a_layernorm.weight", c.kv_lora_rank, a.kv_a_norm);
-    v.linear(p + "self_attn.kv_b_proj", c.heads * (c.qk_nope + c.v_head), c.kv_lora_rank, a.kv_b);
+    v.source(p + "self_attn.kv_b_proj", c.heads * (c.qk_nope + c.v_head), c.kv_lora_rank, a.kv_b);
     v.linear(p + "self_attn.o_proj", c.hidden, c.heads * c.v_head, a.out);
 
     v.vector(p + "post_attention_layernorm.weight", c.hidden, layer.ffn_norm);

@@ -8,8 +8,12 @@
 namespace fathom {
 namespace {
 
-std::string weight_name(const std::string& prefix) { return prefix + ".weight"; }
-std::string scale_name(const std::string& prefix) { return prefix + ".weight_scale_inv"; }
+std::string weight_name(const std::string& prefix) {
+  return prefix + ".weight";
+}
+std::string scale_name(const std::string& prefix) {
+  return prefix + ".weight_scale_inv";
+}
 
 bool claims(const Checkpoint& checkpoint, const std::string& prefix) {
   const StoredTensor* weight = checkpoint.find(weight_name(prefix));
@@ -33,8 +37,8 @@ Result<Matrix> load(const Checkpoint& checkpoint, const std::string& prefix, int
     return invalid("{}: {} is {} but {} is missing; FP8 weights need their block scales",
                    weight.file->path, weight_name(prefix), weight.describe(), scale_name(prefix));
   }
-  const int64_t rows = (out + hints.block_out - 1) / hints.block_out;
-  const int64_t columns = (in + hints.block_in - 1) / hints.block_in;
+  const int64_t rows = (int64_t{out} + hints.block_out - 1) / hints.block_out;
+  const int64_t columns = (int64_t{in} + hints.block_in - 1) / hints.block_in;
   if (scale->shape != std::vector<int64_t>{rows, columns}) {
     return invalid("{}: {}: expected [{}, {}] for blocks of {} x {}, found {}", scale->file->path,
                    scale_name(prefix), rows, columns, hints.block_out, hints.block_in,

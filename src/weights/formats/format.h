@@ -18,8 +18,8 @@ struct QuantHints {
 };
 
 struct Format {
-  std::string_view name;     // as in quantization_config.quant_method; "" for plain weights
-  WeightFormat matrix;       // for dummy weights and byte counts
+  std::string_view name;  // as in quantization_config.quant_method; "" for plain weights
+  WeightFormat matrix;    // for dummy weights and byte counts
   // Do the tensors of linear layer `prefix` ("model.layers.0.mlp.up_proj") have this format?
   bool (*claims)(const Checkpoint& checkpoint, const std::string& prefix);
   // Names of its tensors.
@@ -33,18 +33,26 @@ std::span<const Format> formats();
 extern const Format kPlainFormat;
 extern const Format kF8BlockFormat;
 
-// Which format linear layer `prefix` has, judged by its tensors; null: its weight is missing or of a
-// form no format claims.
+// Which format linear layer `prefix` has, judged by its tensors; null: its weight is missing or of
+// a form no format claims.
 const Format* detect_format(const Checkpoint& checkpoint, const std::string& prefix);
 
 // Rows [begin, end) of any matrix as exact FP32: [end - begin, in]. Slow; for tests, conversion and
 // weights that must be unpacked.
 void dequantize(const MatrixView& matrix, int64_t begin, int64_t end, float* out);
 
+// The form in which a matrix is unpacked: BF16, or FP32 when the source is FP32 or FP16, so that
+// nothing is rounded that the checkpoint had.
+inline WeightFormat unpacked_format(WeightFormat source) {
+  return source == WeightFormat::kF32 || source == WeightFormat::kF16 ? WeightFormat::kF32
+                                                                      : WeightFormat::kBF16;
+}
+
 // Bytes the kernels read per matrix, scales included.
 int64_t matrix_bytes(const MatrixView& matrix);
 
-// The tensor's bytes, aligned for its type: in place if the file has them so, else copied to `copy`.
+// The tensor's bytes, aligned for its type: in place if the file has them so, else copied to
+// `copy`.
 Result<const std::byte*> aligned_bytes(const StoredTensor& tensor, Buffer& copy);
 // Any float tensor as FP32.
 Result<Vector> to_floats(const StoredTensor& tensor, const std::string& name);

@@ -4,7 +4,9 @@
 namespace fathom {
 namespace {
 
-std::string weight_name(const std::string& prefix) { return prefix + ".weight"; }
+std::string weight_name(const std::string& prefix) {
+  return prefix + ".weight";
+}
 
 bool is_plain(DType dtype) {
   return dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32;

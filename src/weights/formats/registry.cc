@@ -39,7 +39,9 @@ bool is_float(DType dtype) {
 
 }  // namespace
 
-std::span<const Format> formats() { return registry(); }
+std::span<const Format> formats() {
+  return registry();
+}
 
 const Format* detect_format(const Checkpoint& checkpoint, const std::string& prefix) {
   for (const Format& format : formats()) {
@@ -73,7 +75,7 @@ void dequantize(const MatrixView& m, int64_t begin, int64_t end, float* out) {
 
 int64_t matrix_bytes(const MatrixView& m) {
   if (m.format != WeightFormat::kF8Block) return m.bytes();
-  return m.bytes() + int64_t{(m.out + m.block_out - 1) / m.block_out} * m.scale_stride * 4;
+  return m.bytes() + (int64_t{m.out} + m.block_out - 1) / m.block_out * m.scale_stride * 4;
 }
 
 Result<const std::byte*> aligned_bytes(const StoredTensor& tensor, Buffer& copy) {
