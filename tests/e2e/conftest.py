@@ -1,0 +1,125 @@
+"""Servers under test: build/fathom on a free loopback port, one per set of flags."""
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FATHOM = pathlib.Path(os.environ.get("FATHOM_BUILD", ROOT / "build")) / "fathom"
+DEMO = ROOT / "demo" / "bf16"
+GOLDEN = ROOT / "tests" / "golden" / "models"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """A running server. Talks JSON; errors come back as (status, body)."""
+
+    def __init__(self, *flags, env=None, log=None):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log_path = log
+        self.process = subprocess.Popen(
+            [FATHOM, "launch_server", "--port", str(self.port), "--log-level", "warning", *map(str, flags)],
+            env={**os.environ, **(env or {})}, stderr=open(log, "w") if log else None)
+        self.wait_ready()
+
+    def wait_ready(self, seconds=120):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}")
+            try:
+                with urllib.request.urlopen(self.url + "/health", timeout=5) as answer:
+                    if answer.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                pass
+            time.sleep(0.05)
+        raise RuntimeError("the server did not become ready")
+
+    def request(self, method, path, body=None, headers=None, timeout=120):
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method,
+                                         headers={"Content-Type": "application/json", **(headers or {})})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def post(self, path, body, **kwargs):
+        status, text = self.request("POST", path, body, **kwargs)
+        assert status == 200, (status, text)
+        return json.loads(text)
+
+    def get(self, path):
+        status, text = self.request("GET", path)
+        assert status == 200, (status, text)
+        return json.loads(text) if text else None
+
+    def generate(self, **body):
+        return self.post("/generate", body)
+
+    def load(self):
+        """Running and waiting requests, and tokens in use."""
+        return self.get("/get_load")[0]
+
+    def wait_idle(self, seconds=20):
+        deadline = time.monotonic() + seconds
+        while self.load()["num_reqs"] > 0:
+            assert time.monotonic() < deadline, "requests are still running"
+            time.sleep(0.02)
+
+    def stop(self, expect=0):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=60) == expect
+
+
+@pytest.fixture(scope="session")
+def demo():
+    """The demo model, shared by all tests that leave it as they found it."""
+    server = Server("--random-seed", 1, "--enable-metrics")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def launch():
+    """Starts servers for one test and stops them after it."""
+    servers = []
+
+    def start(*flags, **kwargs):
+        servers.append(Server(*flags, **kwargs))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def run_fathom(*args, timeout=60, env=None):
+    """A command that is expected to end: (exit code, stdout + stderr)."""
+    run = subprocess.run([FATHOM, *map(str, args)], capture_output=True, text=True, timeout=timeout,
+                         env={**os.environ, **(env or {})})
+    return run.returncode, run.stdout + run.stderr
+
+
+def kernel_targets():
+    _, text = run_fathom("doctor")
+    line = next(line for line in text.splitlines() if line.startswith("kernel targets"))
+    return [name.strip(",") for name in line.split()[2:]]

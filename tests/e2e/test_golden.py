@@ -1,0 +1,47 @@
+"""Golden checkpoints through the server: /generate logprobs and greedy continuations, on every target."""
+import json
+
+import pytest
+
+from conftest import GOLDEN, Server, kernel_targets
+
+CASES = ["v3-bf16", "v2-lite-bf16", "v2-group-bf16", "v3-fp8-block"]
+
+
+@pytest.fixture(scope="module", params=[(c, t) for c in CASES for t in kernel_targets()], ids=lambda p: "-".join(p))
+def case(request):
+    name, target = request.param
+    server = Server("--model-path", GOLDEN / name, "--skip-tokenizer-init", "--skip-server-warmup",
+                    "--cpu-kernel-target", target)
+    yield server, json.loads((GOLDEN / name / "expected.json").read_text())
+    server.stop()
+
+
+def test_prompt_logprobs(case):
+    server, expected = case
+    mode = expected["modes"]["weights"]
+    differences = []
+    for name, sequence in expected["sequences"].items():
+        answer = server.generate(input_ids=sequence["input_ids"], return_logprob=True, logprob_start_len=0,
+                                 sampling_params={"temperature": 0, "max_new_tokens": 1, "ignore_eos": True})
+        got = answer["meta_info"]["input_token_logprobs"]
+        want = mode["sequences"][name]["input_token_logprobs"]
+        assert len(got) == len(want) and got[0][0] is None
+        assert [entry[1] for entry in got] == sequence["input_ids"]
+        differences += [abs(g[0] - w) for g, w in zip(got[1:], want[1:])]
+    bound = mode["tolerances"]["bf16"]  # the KV cache is BF16
+    differences.sort()
+    assert sum(differences) / len(differences) <= bound["mean"]
+    assert differences[len(differences) * 99 // 100] <= bound["p99"]
+    assert differences[-1] <= bound["max"]
+
+
+def test_greedy_continuation(case):
+    server, expected = case
+    for name, sequence in expected["sequences"].items():
+        greedy = expected["modes"]["weights"]["sequences"][name]["greedy"]
+        stable = greedy["stable_steps"]
+        answer = server.generate(input_ids=sequence["input_ids"],
+                                 sampling_params={"temperature": 0, "max_new_tokens": 16, "ignore_eos": True})
+        assert answer["output_ids"][:stable] == greedy["ids"][:stable], name
+        assert len(answer["output_ids"]) == 16

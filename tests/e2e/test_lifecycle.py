@@ -1,0 +1,114 @@
+"""Health, keys, information, metrics, shutdown."""
+import json
+import signal
+import threading
+import time
+
+from conftest import run_fathom
+
+
+def test_dry_run_prints_the_plan_and_exits():
+    code, text = run_fathom("launch_server", "--dry-run")
+    assert code == 0, text
+    for word in ("DeepseekV3ForCausalLM", "weights", "KV pool", "scratch"):
+        assert word in text, text
+
+
+def test_help_lists_every_group():
+    code, text = run_fathom("launch_server", "--help")
+    assert code == 0 and "--model-path" in text and "Memory and scheduling" in text
+
+
+def test_health_and_info(demo):
+    assert demo.request("GET", "/health") == (200, "")
+    assert demo.request("GET", "/health_generate")[0] == 200
+    info = demo.get("/get_model_info")
+    assert info["is_generation"] is True and info["served_model_name"] == "fathom-demo"
+    server = demo.get("/get_server_info")
+    assert server["max_total_num_tokens"] > 0 and isinstance(server["internal_states"], list)
+    assert server["internal_states"][0].get("avg_spec_accept_length") is None
+
+
+def test_metrics_count_a_request(demo):
+    def value(name):
+        text = demo.request("GET", "/metrics")[1]
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name + "{"))
+
+    before = value("sglang:num_requests_total"), value("sglang:generation_tokens_total")
+    demo.generate(text="Hello", sampling_params={"max_new_tokens": 3, "ignore_eos": True})
+    deadline = time.monotonic() + 5
+    while value("sglang:num_requests_total") < before[0] + 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert value("sglang:num_requests_total") == before[0] + 1
+    assert value("sglang:generation_tokens_total") == before[1] + 3
+
+
+def test_api_keys(launch):
+    server = launch("--api-key", "k", "--admin-api-key", "a")
+    key = lambda k: {"Authorization": "Bearer " + k}
+    body = {"text": "Hello", "sampling_params": {"max_new_tokens": 1}}
+    status, text = server.request("POST", "/generate", body)
+    assert status == 401 and json.loads(text) == {"error": "Unauthorized"}
+    assert server.request("POST", "/generate", body, headers=key("k"))[0] == 200
+    assert server.request("POST", "/generate", body, headers=key("kk"))[0] == 401
+    assert server.request("POST", "/flush_cache", headers=key("k"))[0] == 401
+    assert server.request("POST", "/flush_cache", headers=key("a"))[0] == 200
+    assert server.request("GET", "/health")[0] == 200
+
+
+def test_sigterm_finishes_running_requests(launch):
+    server = launch()
+    answers = []
+    body = {"input_ids": [5, 6], "sampling_params": {"max_new_tokens": 400, "ignore_eos": True}}
+    threads = [threading.Thread(target=lambda: answers.append(server.request("POST", "/generate", body))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while server.load()["num_reqs"] < 4:
+        time.sleep(0.005)
+    server.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert [status for status, _ in answers] == [200] * 4
+    assert all(json.loads(text)["meta_info"]["completion_tokens"] == 400 for _, text in answers)
+    assert server.process.wait(timeout=30) == 0
+
+
+def test_kill_and_restart_on_the_same_port(launch):
+    server = launch()
+    port = server.port
+    for _ in range(2):
+        server.process.kill()
+        server.process.wait()
+        server = launch("--port", port)
+        server.port, server.url = port, f"http://127.0.0.1:{port}"
+        server.wait_ready()
+        for i in range(200):
+            server.generate(input_ids=[i + 5], sampling_params={"max_new_tokens": 1})
+
+
+def test_idle_server_sleeps(launch):
+    server = launch()
+    server.generate(text="Hello", sampling_params={"max_new_tokens": 4})
+    time.sleep(0.5)
+
+    def cpu_ticks():
+        fields = open(f"/proc/{server.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = cpu_ticks()
+    time.sleep(2)
+    assert cpu_ticks() - before <= 10  # of 200 per core
+
+
+def test_max_new_tokens_0_fills_the_cache(demo):
+    ids = list(range(600, 700))
+    answer = demo.generate(input_ids=ids, sampling_params={"max_new_tokens": 0})
+    assert answer["text"] == "" and answer["meta_info"]["finish_reason"] == {"type": "length", "length": 0}
+    assert demo.generate(input_ids=ids + [5], sampling_params={"max_new_tokens": 1})["meta_info"]["cached_tokens"] == 100
+
+
+def test_tokenize_round_trip(demo):
+    text = "Hello, 12 apples! é"
+    tokens = demo.post("/tokenize", {"prompt": text, "add_special_tokens": False})
+    assert tokens["count"] == len(tokens["tokens"])
+    assert demo.post("/detokenize", {"tokens": tokens["tokens"]})["text"] == text
