@@ -1,0 +1,95 @@
+#include "api/job.h"
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+namespace fathom::api {
+namespace {
+
+Parsed<std::vector<int32_t>> tokenize(const Prompt& prompt, const Tokenizer& tokenizer) {
+  if (prompt.tokenized) return prompt.ids;
+  auto ids = TRY(tokenizer.encode(prompt.text, prompt.add_special));
+  if (ids.empty()) return refuse("The prompt is empty.");
+  return ids;
+}
+
+// Default lengths shrink to what fits; explicit ones are checked by the engine.
+void fit_lengths(std::vector<int32_t>& ids, SamplingParams& sampling, bool explicit_length,
+                 const Settings& settings) {
+  const int64_t room = settings.max_request_tokens;
+  if (settings.allow_auto_truncate && static_cast<int64_t>(ids.size()) >= room && room > 0) {
+    ids.resize(static_cast<size_t>(sampling.max_new_tokens == 0 ? room : room - 1));
+  }
+  if (sampling.max_new_tokens < 0) return;  // "as much as fits"
+  const int64_t left = std::max<int64_t>(room - static_cast<int64_t>(ids.size()), 0);
+  if (explicit_length && !settings.allow_auto_truncate) return;
+  sampling.max_new_tokens = std::min(sampling.max_new_tokens, left);
+}
+
+std::string rid_of(const Job& job, size_t prompt, int64_t sample) {
+  const auto samples = static_cast<size_t>(job.samples);
+  if (!job.rid_base.empty()) {
+    const size_t index = prompt * samples + static_cast<size_t>(sample);
+    return fmt::format("{}_{}", job.rid_base, index);
+  }
+  const std::string& rid = job.prompts[prompt].rid;
+  if (rid.empty()) return random_id();
+  return samples == 1 ? rid : fmt::format("{}_{}", rid, sample);
+}
+
+}  // namespace
+
+std::string random_id() {
+  static thread_local std::mt19937_64 generator{std::random_device{}()};
+  return fmt::format("{:016x}{:016x}", generator(), generator());
+}
+
+std::expected<void, Failure> check_sequence_count(size_t prompts, int64_t samples,
+                                                  const Settings& settings) {
+  const auto total = static_cast<int64_t>(prompts) * samples;
+  if (total > settings.max_sequences_per_request) {
+    return refuse(
+        "{} prompts x {} samples are {} sequences; at most {} are allowed per request "
+        "(--max-sequences-per-request).",
+        prompts, samples, total, settings.max_sequences_per_request);
+  }
+  return {};
+}
+
+Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokenizer,
+                         const Settings& settings) {
+  Prepared out;
+  std::set<std::string> rids;
+  for (size_t p = 0; p < job.prompts.size(); ++p) {
+    const Prompt& prompt = job.prompts[p];
+    auto ids = TRY(tokenize(prompt, *tokenizer));
+    SamplingParams sampling = prompt.sampling;
+    fit_lengths(ids, sampling, prompt.explicit_length, settings);
+    if (static_cast<int64_t>(ids.size()) > settings.context_length) {
+      return refuse("The input ({} tokens) is longer than the model's context length ({} tokens).",
+                    ids.size(), settings.context_length);
+    }
+    for (int64_t s = 0; s < job.samples; ++s) {
+      GenerateRequest request;
+      request.rid = rid_of(job, p, s);
+      if (!rids.insert(request.rid).second) {
+        return refuse("Duplicate request IDs detected within the request: {}", request.rid);
+      }
+      request.input_ids = ids;
+      request.sampling = sampling;
+      // Otherwise all samples would be equal.
+      if (sampling.seed) request.sampling.seed = *sampling.seed + static_cast<uint64_t>(s);
+      request.logprob = prompt.logprob;
+      request.priority = job.priority;
+      request.cache_namespace = job.cache_namespace;
+      request.use_prefix_cache = job.use_prefix_cache;
+      out.choices.push_back(TRY(Choice::create(tokenizer, sampling, request.rid)));
+      out.requests.push_back(std::move(request));
+    }
+    out.prompt_ids.push_back(std::move(ids));
+  }
+  return out;
+}
+
+}  // namespace fathom::api

@@ -1,0 +1,174 @@
+#include "api/sampling.h"
+
+#include <charconv>
+
+namespace fathom::api {
+namespace {
+
+constexpr int64_t kMinInt64 = std::numeric_limits<int64_t>::min();
+constexpr int64_t kMaxInt64 = std::numeric_limits<int64_t>::max();
+constexpr size_t kMaxStops = 32;
+constexpr size_t kMaxStopBytes = 4096;
+constexpr size_t kMaxStopRegexBytes = 256;
+
+void read_stops(Fields& fields, std::string_view name, size_t max_bytes,
+                std::vector<std::string>& stops) {
+  fields.strings(name, stops);
+  std::erase_if(stops, [](const std::string& s) { return s.empty(); });
+  if (stops.size() > kMaxStops) {
+    return fields.refuse_with(
+        fmt::format("{} may hold at most {} strings, got {}.", name, kMaxStops, stops.size()));
+  }
+  for (const auto& stop : stops) {
+    if (stop.size() > max_bytes) {
+      return fields.refuse_with(fmt::format("{}: a string of {} bytes; at most {} are allowed.",
+                                            name, stop.size(), max_bytes));
+    }
+  }
+}
+
+void read_logit_bias(Fields& fields, SamplingParams& sampling, int64_t vocab_size) {
+  const auto value = fields.find("logit_bias");
+  if (!value) return;
+  simdjson::dom::object object;
+  if (value->get(object) != simdjson::SUCCESS) {
+    return fields.wrong("logit_bias", "must be an object of token ids and numbers");
+  }
+  sampling.logit_bias.clear();
+  for (const auto& [key, bias] : object) {
+    int64_t id = -1;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (error != std::errc() || end != key.data() + key.size()) {
+      return fields.wrong("logit_bias", fmt::format("key '{}' is not a token id", key));
+    }
+    if (id < 0 || id >= vocab_size) {
+      return fields.refuse_with(
+          fmt::format("logit_bias: token id {} is outside [0, {}).", id, vocab_size));
+    }
+    double number;
+    if (bias.get(number) != simdjson::SUCCESS) {
+      return fields.wrong("logit_bias", fmt::format("the value of '{}' must be a number", key));
+    }
+    sampling.logit_bias.emplace_back(static_cast<int32_t>(id), static_cast<float>(number));
+  }
+}
+
+void refuse_grammars(Fields& fields) {
+  static constexpr std::string_view kKinds[] = {"json_schema", "regex", "ebnf", "structural_tag"};
+  int given = 0;
+  for (const auto kind : kKinds) {
+    const auto value = fields.find(kind);
+    std::string_view text = "x";
+    given += value && !(value->get(text) == simdjson::SUCCESS && text.empty());
+  }
+  if (given > 1) {
+    fields.refuse_with("Only one of json_schema, regex, ebnf, or structural_tag can be set.");
+  }
+  for (const auto kind : kKinds) fields.unsupported(kind);
+}
+
+void refuse_thinking_budget(Fields& fields) {
+  const auto value = fields.find("custom_params");
+  if (!value) return;
+  Fields custom(*value, "custom_params");
+  custom.unsupported("thinking_budget");
+  if (custom.failure()) fields.note(*custom.failure());
+}
+
+void read_seed(Fields& fields, std::string_view name, SamplingParams& sampling) {
+  if (!fields.find(name)) return;
+  int64_t seed = 0;
+  fields.integer(name, seed, kMinInt64, kMaxInt64);
+  sampling.seed = static_cast<uint64_t>(seed);
+}
+
+}  // namespace
+
+void read_sampling(Fields& fields, SamplingParams& sampling, const Settings& settings) {
+  SamplingParams& s = sampling;
+  fields.number("temperature", s.temperature, {.low = 0});
+  fields.number("top_p", s.top_p, {.low = 0, .high = 1, .low_open = true});
+  fields.number("min_p", s.min_p, {.low = 0, .high = 1});
+  fields.integer("top_k", s.top_k, -1, kInt32Max);
+  if (s.top_k == 0) fields.refuse_with("top_k must be -1 (all tokens) or at least 1, got 0.");
+  fields.number("frequency_penalty", s.frequency_penalty, {.low = -2, .high = 2});
+  fields.number("presence_penalty", s.presence_penalty, {.low = -2, .high = 2});
+  fields.number("repetition_penalty", s.repetition_penalty,
+                {.low = 0, .high = 2, .low_open = true});
+  read_stops(fields, "stop", kMaxStopBytes, s.stop);
+  read_stops(fields, "stop_regex", kMaxStopRegexBytes, s.stop_regex);
+  fields.token_ids("stop_token_ids", s.stop_token_ids, settings.vocab_size);
+  fields.boolean("ignore_eos", s.ignore_eos);
+  fields.boolean("no_stop_trim", s.no_stop_trim);
+  fields.boolean("skip_special_tokens", s.skip_special_tokens);
+  fields.boolean("spaces_between_special_tokens", s.spaces_between_special_tokens);
+  read_logit_bias(fields, s, settings.vocab_size);
+  refuse_grammars(fields);
+  refuse_thinking_budget(fields);
+}
+
+void read_openai_sampling(Fields& fields, SamplingParams& sampling, const Settings& settings) {
+  read_sampling(fields, sampling, settings);
+  fields.integer("min_tokens", sampling.min_new_tokens, 0, kInt32Max);
+  read_seed(fields, "seed", sampling);
+}
+
+void read_native_sampling(Fields& fields, SamplingParams& sampling, bool& explicit_length,
+                          const Settings& settings) {
+  read_sampling(fields, sampling, settings);
+  fields.integer("min_new_tokens", sampling.min_new_tokens, 0, kInt32Max);
+  read_seed(fields, "sampling_seed", sampling);
+  if (fields.find("max_new_tokens")) {
+    explicit_length = true;
+    fields.integer("max_new_tokens", sampling.max_new_tokens, 0, kInt32Max);
+  }
+}
+
+std::expected<void, Failure> read_common(Fields& fields, Job& job, const Settings& settings) {
+  fields.boolean("stream", job.stream);
+  job.stream_interval = settings.stream_interval;
+  fields.integer("stream_interval", job.stream_interval, 1, kInt32Max);
+
+  if (fields.find("priority")) {
+    fields.integer("priority", job.priority, kMinInt64, kMaxInt64);
+    if (!settings.priority_scheduling && settings.abort_on_priority_when_disabled) {
+      fields.note(Failure(503,
+                          "Using priority is disabled for this server. Please send a new request "
+                          "without a priority."));
+    }
+  }
+  std::string extra_key, salt;
+  fields.string("extra_key", extra_key);
+  fields.string("cache_salt", salt);
+  // Lengths in front keep different pairs different.
+  if (!extra_key.empty() || !salt.empty()) {
+    job.cache_namespace = fmt::format("{}:{}{}:{}", extra_key.size(), extra_key, salt.size(), salt);
+  }
+  fields.boolean("cache_prompt", job.use_prefix_cache);
+  int64_t rank = 0;
+  fields.integer("routed_dp_rank", rank, 0, 0);
+  fields.integer("data_parallel_rank", rank, 0, 0);
+
+  if (fields.find("custom_logit_processor")) {
+    fields.refuse_with(
+        "The server is not configured to enable custom logit processor: "
+        "custom_logit_processor must be null.");
+  }
+  for (const auto name : {"lora_path", "session_params", "image_data", "video_data", "audio_data",
+                          "return_hidden_states"}) {
+    fields.unsupported(name);
+  }
+  return fields.status();
+}
+
+std::expected<void, Failure> check_min_tokens(const SamplingParams& sampling,
+                                              std::string_view min_name,
+                                              std::string_view max_name) {
+  if (sampling.max_new_tokens >= 0 && sampling.min_new_tokens > sampling.max_new_tokens) {
+    return refuse("{} must be in [0, {} = {}], got {}.", min_name, max_name,
+                  sampling.max_new_tokens, sampling.min_new_tokens);
+  }
+  return {};
+}
+
+}  // namespace fathom::api
