@@ -18,20 +18,22 @@ void reserve(Buffer& buffer, int64_t bytes) {
   buffer = std::move(*larger);
 }
 
-int64_t align64(int64_t bytes) { return (bytes + 63) & ~int64_t{63}; }
+int64_t align64(int64_t bytes) {
+  return (bytes + 63) & ~int64_t{63};
+}
 
 }  // namespace
 
 // One thread's working memory, carved out of a buffer.
 struct Attention::Scratch {
-  float* keys;           // [kKvBlock, width]
-  float* scores;         // [queries, kKvBlock]
-  float* queries;        // [queries, width], scaled
-  int32_t* limits;       // [queries]
-  float* max;            // block's partial
+  float* keys;      // [kKvBlock, width]
+  float* scores;    // [queries, kKvBlock]
+  float* queries;   // [queries, width], scaled
+  int32_t* limits;  // [queries]
+  float* max;       // block's partial
   float* sum;
   float* acc;
-  float* state_max;      // running state
+  float* state_max;  // running state
   float* state_sum;
   float* state_acc;
   int32_t loaded_tile = -1;  // queries hold this tile
@@ -84,8 +86,8 @@ void Attention::plan(const AttentionArgs& a) {
 void Attention::run(const AttentionArgs& a) {
   plan(a);
   const bool few = static_cast<int64_t>(tiles_.size()) < 4 * exec_.threads();
-  const bool deep = std::any_of(tiles_.begin(), tiles_.end(),
-                                [](const Tile& tile) { return tile.blocks > 1; });
+  const bool deep =
+      std::any_of(tiles_.begin(), tiles_.end(), [](const Tile& tile) { return tile.blocks > 1; });
   if (few && deep && exec_.threads() > 1) {
     run_split(a);
   } else {

@@ -9,9 +9,6 @@
 namespace fathom {
 namespace {
 
-// Weight rows per unit of a matmul: a multiple of every target's tile height.
-constexpr int64_t kRowsPerUnit = 16;
-
 class CpuCompute final : public Compute {
  public:
   CpuCompute(Exec& exec, const Ops& ops) : exec_(exec), ops_(ops), attention_(exec, ops_) {
@@ -140,7 +137,7 @@ class CpuCompute final : public Compute {
         product.x_stride = input.stride;
       }
       first_unit_.push_back(units);
-      units += (product.w.out + kRowsPerUnit - 1) / kRowsPerUnit;
+      units += (product.w.out + kMatmulPanelRows - 1) / kMatmulPanelRows;
       widest = std::max<int64_t>(widest, product.w.in);
     }
     for (Buffer& scratch : scratch_) grow(scratch, matmul_scratch_bytes(widest));
@@ -148,9 +145,8 @@ class CpuCompute final : public Compute {
     auto body = [&](Range r, int thread) { run_units(r, thread); };
     // One matrix: contiguous equal shares, so that a core streams its own part of the weight.
     // Experts have uneven row counts: hand out small pieces.
-    const bool even = std::all_of(products_.begin(), products_.end(), [&](const MatmulArgs& p) {
-      return p.rows == products_[0].rows;
-    });
+    const bool even = std::all_of(products_.begin(), products_.end(),
+                                  [&](const MatmulArgs& p) { return p.rows == products_[0].rows; });
     if (even) {
       exec_.parallel(units, body);
     } else {
@@ -159,15 +155,18 @@ class CpuCompute final : public Compute {
   }
 
   void run_units(Range units, int thread) {
-    size_t i = static_cast<size_t>(std::upper_bound(first_unit_.begin(), first_unit_.end(),
-                                                    units.begin) -
-                                   first_unit_.begin()) - 1;
+    size_t i =
+        static_cast<size_t>(std::upper_bound(first_unit_.begin(), first_unit_.end(), units.begin) -
+                            first_unit_.begin()) -
+        1;
     for (int64_t unit = units.begin; unit < units.end; ++i) {
       const MatmulArgs& product = products_[i];
-      const int64_t last = first_unit_[i] + (product.w.out + kRowsPerUnit - 1) / kRowsPerUnit;
+      const int64_t last =
+          first_unit_[i] + (product.w.out + kMatmulPanelRows - 1) / kMatmulPanelRows;
       const int64_t stop = std::min(units.end, last);
-      const int64_t begin = (unit - first_unit_[i]) * kRowsPerUnit;
-      const int64_t end = std::min<int64_t>((stop - first_unit_[i]) * kRowsPerUnit, product.w.out);
+      const int64_t begin = (unit - first_unit_[i]) * kMatmulPanelRows;
+      const int64_t end =
+          std::min<int64_t>((stop - first_unit_[i]) * kMatmulPanelRows, product.w.out);
       kernel_of(product.w).run(product, begin, end, scratch_[static_cast<size_t>(thread)].data());
       unit = stop;
     }

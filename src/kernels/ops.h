@@ -29,8 +29,12 @@ struct MatmulKernel {
   // Units are rows of w. scratch: matmul_scratch_bytes(), private to the calling thread.
   void (*run)(const MatmulArgs& args, int64_t begin, int64_t end, void* scratch) = nullptr;
 };
-// Enough for a few unpacked weight rows of the widest matrix.
-inline constexpr int64_t matmul_scratch_bytes(int64_t widest_in) { return (widest_in + 64) * 4 * 16; }
+// Weight rows that a kernel unpacks at a time; a product is split into units of this many.
+inline constexpr int64_t kMatmulPanelRows = 16;
+// Enough for a panel as FP32.
+inline constexpr int64_t matmul_scratch_bytes(int64_t widest_in) {
+  return (widest_in + 64) * 4 * kMatmulPanelRows;
+}
 
 // Attention of a tile of queries over one block of KV positions, and the merge of such blocks.
 // A query is one (row, head) pair; its state is the running softmax over blocks merged so far.

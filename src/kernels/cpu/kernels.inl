@@ -7,7 +7,8 @@
 
 // Everything here is static: a function of this file must never be shared between targets.
 
-// Sums of x[r] . w[j] over K in blocks of `block` columns: plain formats have one block and no scale.
+// Sums of x[r] . w[j] over K in blocks of `block` columns: plain formats have one block and no
+// scale.
 template <int R, int W, class Loader>
 static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_end, float* y,
                      int64_t y_stride) {
@@ -67,62 +68,71 @@ struct Rows {
   const float* at(int32_t r) const { return x + int64_t{index ? index[r] : r} * stride; }
 };
 
+// R rows from r on; fewer when fewer are left.
 template <int R, int W, class Loader>
 static void dot_some(const Loader& load, const Rows& rows, int32_t r, int32_t k, float* y,
                      int64_t y_stride) {
+  if constexpr (R > 1) {
+    if (rows.count - r < R) return dot_some<R - 1, W>(load, rows, r, k, y, y_stride);
+  }
   const float* x[R];
   for (int i = 0; i < R; ++i) x[i] = rows.at(r + i);
   dot_tile<R, W>(load, x, k, y + r * y_stride, y_stride);
 }
 
-// All rows against W weight rows.
-template <int W, class Loader>
-static void dot_rows(const Loader& load, const Rows& rows, int32_t k, float* y, int64_t y_stride) {
-  int32_t r = 0;
-  for (; r + kTileRows <= rows.count; r += kTileRows) {
-    dot_some<kTileRows, W>(load, rows, r, k, y, y_stride);
+// y[r, j] for all rows and `count` weight rows. A tile of rows stays in L1 while the weights, a
+// panel that fits L2, pass by.
+template <class Loader>
+static void product(const Loader& weights, int32_t count, const Rows& rows, int32_t k, float* y,
+                    int64_t y_stride) {
+  for (int32_t r = 0; r < rows.count; r += kTileRows) {
+    int32_t j = 0;
+    for (; j + kTileWeights <= count; j += kTileWeights) {
+      dot_some<kTileRows, kTileWeights>(weights.from(j), rows, r, k, y + j, y_stride);
+    }
+    for (; j < count; ++j) dot_some<kTileRows, 1>(weights.from(j), rows, r, k, y + j, y_stride);
   }
-  for (; r < rows.count; ++r) dot_some<1, W>(load, rows, r, k, y, y_stride);
 }
 
 // Unpacked weight rows in scratch: FP32, the format's scales still apart.
 template <class Raw>
 struct Panel {
   static constexpr bool kScaled = Raw::kScaled;
-  const Raw& raw;
+  Raw raw;
   const float* rows;
   int64_t stride;
   int32_t block;
+  Panel from(int32_t j) const { return {raw.from(j), rows + j * stride, stride, block}; }
   F full(int j, int32_t k) const { return V::load(rows + j * stride + k); }
   F part(int j, int32_t k, int n) const { return V::load_n(rows + j * stride + k, n); }
   float scale(int j, int32_t k) const { return raw.scale(j, k); }
 };
 
-template <int W, class Raw>
-static void weight_rows(const MatmulArgs& a, int64_t n, void* scratch) {
-  const Raw raw(a.w, n);
-  const Rows x{static_cast<const float*>(a.x), a.x_stride, a.index, a.rows};
-  if (a.rows < kTileRows || !Raw::kPacked) {
-    dot_rows<W>(raw, x, a.w.in, a.y + n, a.y_stride);
-    return;
-  }
-  // Many rows: convert each weight once.
-  float* rows = static_cast<float*>(scratch);
-  const int64_t stride = (a.w.in + V::kLanes - 1) / V::kLanes * V::kLanes;
-  for (int j = 0; j < W; ++j) {
+template <class Raw>
+static Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, float* rows) {
+  const int64_t stride = (in + V::kLanes - 1) / V::kLanes * V::kLanes;
+  for (int j = 0; j < count; ++j) {
     int32_t k = 0;
-    for (; k + V::kLanes <= a.w.in; k += V::kLanes) V::store(rows + j * stride + k, raw.full(j, k));
-    if (k < a.w.in) V::store(rows + j * stride + k, raw.part(j, k, a.w.in - k));
+    for (; k + V::kLanes <= in; k += V::kLanes) V::store(rows + j * stride + k, raw.full(j, k));
+    if (k < in) V::store(rows + j * stride + k, raw.part(j, k, in - k));
   }
-  const Panel<Raw> panel{raw, rows, stride, raw.block};
-  dot_rows<W>(panel, x, a.w.in, a.y + n, a.y_stride);
+  return {raw, rows, stride, raw.block};
 }
 
 template <class Raw>
 static void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
-  int64_t n = begin;
-  for (; n + kTileWeights <= end; n += kTileWeights) weight_rows<kTileWeights, Raw>(a, n, scratch);
-  for (; n < end; ++n) weight_rows<1, Raw>(a, n, scratch);
+  const Rows x{static_cast<const float*>(a.x), a.x_stride, a.index, a.rows};
+  for (int64_t n = begin; n < end; n += kMatmulPanelRows) {
+    const int32_t count =
+        static_cast<int32_t>(end - n < kMatmulPanelRows ? end - n : kMatmulPanelRows);
+    const Raw raw(a.w, n);
+    if (Raw::kPacked && a.rows > kTileRows) {
+      const auto panel = unpack(raw, count, a.w.in, static_cast<float*>(scratch));
+      product(panel, count, x, a.w.in, a.y + n, a.y_stride);
+    } else {
+      product(raw, count, x, a.w.in, a.y + n, a.y_stride);
+    }
+  }
 }
 
 // Weight rows that are plain FP32 in memory.
@@ -135,6 +145,7 @@ struct F32Rows {
   F32Rows(const MatrixView& w, int64_t row)
       : data(static_cast<const float*>(w.data) + row * w.in), stride(w.in) {}
   F32Rows(const float* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
+  F32Rows from(int32_t j) const { return {data + j * stride, stride}; }
   F full(int j, int32_t k) const { return V::load(data + j * stride + k); }
   F part(int j, int32_t k, int n) const { return V::load_n(data + j * stride + k, n); }
   float scale(int, int32_t) const { return 1; }
@@ -150,6 +161,8 @@ struct HalfRows {
   int32_t block = 0x7fffffff / 2;
   HalfRows(const MatrixView& w, int64_t row)
       : data(static_cast<const uint16_t*>(w.data) + row * w.in), stride(w.in) {}
+  HalfRows(const uint16_t* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
+  HalfRows from(int32_t j) const { return {data + j * stride, stride}; }
   F full(int j, int32_t k) const {
     const uint16_t* p = data + j * stride + k;
     __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024);
@@ -167,6 +180,7 @@ struct F8Rows {
   int64_t row;
   int32_t block;
   F8Rows(const MatrixView& matrix, int64_t first) : w(matrix), row(first), block(matrix.block_in) {}
+  F8Rows from(int32_t j) const { return {w, row + j}; }
   F full(int j, int32_t k) const {
     const uint8_t* p = static_cast<const uint8_t*>(w.data) + (row + j) * w.in + k;
     __builtin_prefetch(p + 1024);
@@ -259,23 +273,15 @@ static void combine(const CombineArgs& a, int64_t begin, int64_t end) {
 static void attention_scores(const AttentionTile& a) {
   const int32_t width = a.latent + a.rope;
   const Rows q{a.q, width, nullptr, a.queries};
-  int32_t j = 0;
-  for (; j + kTileWeights <= a.positions; j += kTileWeights) {
-    dot_rows<kTileWeights>(F32Rows(a.keys + int64_t{j} * width, width), q, width, a.scores + j,
-                           kKvBlock);
-  }
-  for (; j < a.positions; ++j) {
-    dot_rows<1>(F32Rows(a.keys + int64_t{j} * width, width), q, width, a.scores + j, kKvBlock);
-  }
+  product(F32Rows(a.keys, width), a.positions, q, width, a.scores, kKvBlock);
 }
 
-// In place: scores to exp(score - max), zero beyond the query's limit.
+// In place: scores to exp(score - max) up to the query's limit.
 static void attention_softmax(const AttentionTile& a, int32_t q) {
   float* scores = a.scores + q * kKvBlock;
   const int32_t limit = a.limits[q];
   float max = -__builtin_inff();
   for (int32_t j = 0; j < limit; ++j) max = scores[j] > max ? scores[j] : max;
-  for (int32_t j = limit; j < a.positions; ++j) scores[j] = 0;
   F sum = V::zero();
   for (int32_t j = 0; j < limit; j += V::kLanes) {
     const int n = limit - j < V::kLanes ? limit - j : V::kLanes;
@@ -286,7 +292,8 @@ static void attention_softmax(const AttentionTile& a, int32_t q) {
   a.sum[q] = V::sum(sum);
 }
 
-// acc[q, i ...] = sum over positions, in order, of score[q, j] * key[j, i ...].
+// acc[q, i ...] = sum over positions, in order, of score[q, j] * key[j, i ...]. Queries of a tile
+// walk together as far as all of them see, then each to its own limit.
 template <int R, int C>
 static void weighted_sum(const AttentionTile& a, int32_t q, int32_t i) {
   const int64_t width = a.latent + a.rope;
@@ -294,7 +301,9 @@ static void weighted_sum(const AttentionTile& a, int32_t q, int32_t i) {
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = V::zero();
   }
-  for (int32_t j = 0; j < a.positions; ++j) {
+  int32_t shared = a.limits[q];
+  for (int r = 1; r < R; ++r) shared = a.limits[q + r] < shared ? a.limits[q + r] : shared;
+  for (int32_t j = 0; j < shared; ++j) {
     const float* key = a.keys + j * width + i;
     F value[C];
 #pragma GCC unroll 8
@@ -306,7 +315,16 @@ static void weighted_sum(const AttentionTile& a, int32_t q, int32_t i) {
       for (int c = 0; c < C; ++c) acc[r][c] = V::fma(p, value[c], acc[r][c]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+    for (int32_t j = shared; j < a.limits[q + r]; ++j) {
+      const F p = V::set1(a.scores[(q + r) * kKvBlock + j]);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) {
+        acc[r][c] = V::fma(p, V::load(a.keys + j * width + i + c * V::kLanes), acc[r][c]);
+      }
+    }
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
       V::store(a.acc + int64_t{q + r} * a.latent + i + c * V::kLanes, acc[r][c]);
     }
@@ -325,7 +343,7 @@ static void weighted_sums(const AttentionTile& a, int32_t q) {
   for (; i < a.latent; ++i) {
     for (int r = 0; r < R; ++r) {
       float sum = 0;
-      for (int32_t j = 0; j < a.positions; ++j) {
+      for (int32_t j = 0; j < a.limits[q + r]; ++j) {
         sum = __builtin_fmaf(a.scores[(q + r) * kKvBlock + j], a.keys[j * width + i], sum);
       }
       a.acc[int64_t{q + r} * a.latent + i] = sum;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr float kMasked = -std::numeric_limits<float>::infinity();
 constexpr int32_t kMaxExperts = 1024;
-constexpr int32_t kMaxGroups = 256;
+constexpr int32_t kMaxGroups = kMaxExperts;
 
 void score(const GatePolicy& p, const float* logits, float* scores) {
   if (p.sigmoid) {

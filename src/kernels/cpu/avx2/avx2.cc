@@ -35,11 +35,11 @@ struct V {
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
   }
 
-  // exp by 2^n * 2^f, f in [-0.5, 0.5]: relative error below 2e-7. Results under the smallest normal
-  // are zero.
+  // exp by 2^n * 2^f, f in [-0.5, 0.5]: relative error below 2e-7. Results under the smallest
+  // normal are zero. min and max give their second operand when one is NaN.
   static F exp(F x) {
     const F lowest = set1(-87.3f);
-    const F clamped = _mm256_min_ps(_mm256_max_ps(x, lowest), set1(88.3f));
+    const F clamped = _mm256_min_ps(set1(88.3f), _mm256_max_ps(lowest, x));
     const F n = _mm256_round_ps(mul(clamped, set1(1.44269504f)), 8);
     F r = _mm256_fnmadd_ps(n, set1(0.693359375f), clamped);
     r = _mm256_fnmadd_ps(n, set1(-2.12194440e-4f), r);
@@ -50,8 +50,8 @@ struct V {
     p = fma(p, r, set1(1.6666665459e-1f));
     p = fma(p, r, set1(5.0000001201e-1f));
     p = fma(mul(r, r), p, add(r, set1(1.0f)));
-    const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n),
-                                                             _mm256_set1_epi32(127)), 23);
+    const __m256i power =
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     const F value = mul(p, _mm256_castsi256_ps(power));
     // _CMP_NLT_UQ keeps NaN alive.
     return _mm256_and_ps(value, _mm256_cmp_ps(x, lowest, _CMP_NLT_UQ));
@@ -73,7 +73,9 @@ struct Bf16 {
   static F full(const uint16_t* p) {
     return widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  static F part(const uint16_t* p, int n) { return n == V::kLanes ? full(p) : widen(partial(p, n)); }
+  static F part(const uint16_t* p, int n) {
+    return n == V::kLanes ? full(p) : widen(partial(p, n));
+  }
 };
 
 struct F16 {
@@ -102,7 +104,9 @@ F f8_widen(__m128i codes) {
 F f8_full(const uint8_t* p) {
   return f8_widen(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
-F f8_part(const uint8_t* p, int n) { return f8_widen(partial(p, n)); }
+F f8_part(const uint8_t* p, int n) {
+  return f8_widen(partial(p, n));
+}
 
 #include "kernels/cpu/kernels.inl"
 
@@ -110,5 +114,7 @@ F f8_part(const uint8_t* p, int n) { return f8_widen(partial(p, n)); }
 }  // namespace fathom::avx2
 
 namespace fathom {
-void add_avx2(Ops& ops) { avx2::add_kernels(ops); }
+void add_avx2(Ops& ops) {
+  avx2::add_kernels(ops);
+}
 }  // namespace fathom

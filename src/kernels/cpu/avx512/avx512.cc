@@ -14,5 +14,7 @@ constexpr int kTileWeights = 4;
 }  // namespace fathom::avx512
 
 namespace fathom {
-void add_avx512(Ops& ops) { avx512::add_kernels(ops); }
+void add_avx512(Ops& ops) {
+  avx512::add_kernels(ops);
+}
 }  // namespace fathom

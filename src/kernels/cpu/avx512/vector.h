@@ -29,9 +29,9 @@ struct V {
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
 
   // exp by 2^n * 2^f, f in [-0.5, 0.5]: relative error below 2e-7. Results under the smallest normal
-  // are zero.
+  // are zero. min and max give their second operand when one is NaN.
   static F exp(F x) {
-    const F clamped = _mm512_min_ps(_mm512_max_ps(x, set1(-104.0f)), set1(88.7f));
+    const F clamped = _mm512_min_ps(set1(88.7f), _mm512_max_ps(set1(-104.0f), x));
     const F n = _mm512_roundscale_ps(mul(clamped, set1(1.44269504f)), 8);
     F r = _mm512_fnmadd_ps(n, set1(0.693359375f), clamped);
     r = _mm512_fnmadd_ps(n, set1(-2.12194440e-4f), r);

@@ -1,5 +1,5 @@
-// AVX512_BF16: activations are rounded to BF16 once, and BF16 and FP8 weights meet them in VDPBF16PS
-// (two products per lane and instruction, FP32 sums). FP8 codes are exact in BF16.
+// AVX512_BF16: activations are rounded to BF16 once, and BF16 and FP8 weights meet them in
+// VDPBF16PS (two products per lane and instruction, FP32 sums). FP8 codes are exact in BF16.
 #include "kernels/cpu/avx512/vector.h"
 
 namespace fathom::avx512_bf16 {
@@ -13,7 +13,9 @@ constexpr int kLanes = 32;
 constexpr int kTileRows = 6;
 constexpr int kTileWeights = 4;
 
-__mmask32 mask(int n) { return static_cast<__mmask32>((uint64_t{1} << n) - 1); }
+__mmask32 mask(int n) {
+  return static_cast<__mmask32>((uint64_t{1} << n) - 1);
+}
 
 // BF16 weight rows.
 struct Bf16Rows {
@@ -24,6 +26,8 @@ struct Bf16Rows {
   int32_t block = 0x40000000;
   Bf16Rows(const MatrixView& w, int64_t row)
       : data(static_cast<const uint16_t*>(w.data) + row * w.in), stride(w.in) {}
+  Bf16Rows(const uint16_t* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
+  Bf16Rows from(int32_t j) const { return {data + j * stride, stride}; }
   B full(int j, int32_t k) const {
     const uint16_t* p = data + j * stride + k;
     __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024);
@@ -35,21 +39,42 @@ struct Bf16Rows {
   float scale(int, int32_t) const { return 1; }
 };
 
-// E4M3 codes to BF16, exactly.
+// The two bytes of each E4M3 magnitude (0 ... 127) as BF16.
+struct F8Table {
+  alignas(64) uint8_t low[128];
+  alignas(64) uint8_t high[128];
+};
+
+constexpr F8Table make_f8_table() {
+  F8Table table{};
+  for (int code = 0; code < 128; ++code) {
+    unsigned bits = static_cast<unsigned>(code * 16 + (120 << 7));  // normal: rebias the exponent
+    // Subnormal: code * 2^-9, with the code's leading bit made implicit.
+    if (code < 8) {
+      const unsigned m = static_cast<unsigned>(code);
+      const unsigned leading = m >= 4 ? 2 : m >= 2 ? 1 : 0;
+      bits = m == 0 ? 0 : ((118 + leading) << 7) | ((m << (7 - leading)) & 0x7f);
+    }
+    if (code == 127) bits = 0x7fc0;
+    table.low[code] = static_cast<uint8_t>(bits);
+    table.high[code] = static_cast<uint8_t>(bits >> 8);
+  }
+  return table;
+}
+constexpr F8Table kF8Table = make_f8_table();
+
+// 32 E4M3 codes to BF16, exactly.
 B f8_to_bf16(__m256i codes) {
-  const __m512i c = _mm512_cvtepu8_epi16(codes);
-  const __m512i magnitude = _mm512_and_si512(c, _mm512_set1_epi16(0x7f));
-  const __m512i normal =
-      _mm512_add_epi16(_mm512_slli_epi16(magnitude, 4), _mm512_set1_epi16(120 << 7));
-  // m * 2^-9 for m = 0 ... 7, as BF16.
-  const __m512i table = _mm512_castsi128_si512(
-      _mm_setr_epi16(0, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60));
-  const __mmask32 subnormal = _mm512_cmplt_epu16_mask(magnitude, _mm512_set1_epi16(8));
-  const __mmask32 nan = _mm512_cmpeq_epu16_mask(magnitude, _mm512_set1_epi16(0x7f));
-  __m512i value = _mm512_mask_permutexvar_epi16(normal, subnormal, magnitude, table);
-  value = _mm512_mask_mov_epi16(value, nan, _mm512_set1_epi16(0x7fc0));
-  const __m512i sign = _mm512_slli_epi16(_mm512_and_si512(c, _mm512_set1_epi16(0x80)), 8);
-  return (B)_mm512_or_si512(value, sign);
+  // Eight codes to the low half of each 128-bit lane, where unpacklo takes them from.
+  const __m512i c = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3),
+                                             _mm512_castsi256_si512(codes));
+  const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(kF8Table.low), c,
+                                               _mm512_load_si512(kF8Table.low + 64));
+  const __m512i magnitude = _mm512_permutex2var_epi8(_mm512_load_si512(kF8Table.high), c,
+                                                     _mm512_load_si512(kF8Table.high + 64));
+  // magnitude | (c & 0x80)
+  const __m512i high = _mm512_ternarylogic_epi64(magnitude, c, _mm512_set1_epi8(-128), 0xf8);
+  return (B)_mm512_unpacklo_epi8(low, high);
 }
 
 struct F8Rows {
@@ -59,6 +84,7 @@ struct F8Rows {
   int64_t row;
   int32_t block;
   F8Rows(const MatrixView& matrix, int64_t first) : w(matrix), row(first), block(matrix.block_in) {}
+  F8Rows from(int32_t j) const { return {w, row + j}; }
   const uint8_t* at(int j, int32_t k) const {
     return static_cast<const uint8_t*>(w.data) + (row + j) * w.in + k;
   }
@@ -79,10 +105,11 @@ struct F8Rows {
 template <class Raw>
 struct Panel {
   static constexpr bool kScaled = Raw::kScaled;
-  const Raw& raw;
+  Raw raw;
   const uint16_t* rows;
   int64_t stride;
   int32_t block;
+  Panel from(int32_t j) const { return {raw.from(j), rows + j * stride, stride, block}; }
   B full(int j, int32_t k) const { return (B)_mm512_loadu_si512(rows + j * stride + k); }
   B part(int j, int32_t k, int n) const {
     return (B)_mm512_maskz_loadu_epi16(mask(n), rows + j * stride + k);
@@ -90,7 +117,6 @@ struct Panel {
   float scale(int j, int32_t k) const { return raw.scale(j, k); }
 };
 
-// x rows are padded with zeros to a multiple of 32, so only weights need masks.
 template <int R, int W, class Loader>
 void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, float* y,
               int64_t y_stride) {
@@ -104,20 +130,27 @@ void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, 
     for (int r = 0; r < R; ++r) {
       for (int j = 0; j < W; ++j) acc[r][j] = Loader::kScaled ? V::zero() : total[r][j];
     }
-    const auto step = [&](int32_t k, auto&& weight) __attribute__((always_inline)) {
+    const auto step = [&](auto&& weight, auto&& activation) __attribute__((always_inline)) {
       B w[W];
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) w[j] = weight(j);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        const B v = (B)_mm512_loadu_si512(x[r] + k);
+        const B v = activation(r);
 #pragma GCC unroll 8
         for (int j = 0; j < W; ++j) acc[r][j] = _mm512_dpbf16_ps(acc[r][j], w[j], v);
       }
     };
     int32_t k = k0;
-    for (; k + kLanes <= stop; k += kLanes) step(k, [&](int j) { return load.full(j, k); });
-    if (k < stop) step(k, [&](int j) { return load.part(j, k, stop - k); });
+    for (; k + kLanes <= stop; k += kLanes) {
+      step([&](int j) { return load.full(j, k); },
+           [&](int r) { return (B)_mm512_loadu_si512(x[r] + k); });
+    }
+    if (k < stop) {
+      const int n = stop - k;
+      step([&](int j) { return load.part(j, k, n); },
+           [&](int r) { return (B)_mm512_maskz_loadu_epi16(mask(n), x[r] + k); });
+    }
 #pragma GCC unroll 8
     for (int j = 0; j < W; ++j) {
 #pragma GCC unroll 8
@@ -132,8 +165,12 @@ void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, 
   }
 }
 
+// R rows from r on; fewer when fewer are left. n: the weight rows' place in y.
 template <int R, int W, class Loader>
 void dot_some(const Loader& load, const MatmulArgs& a, int32_t r, int64_t n) {
+  if constexpr (R > 1) {
+    if (a.rows - r < R) return dot_some<R - 1, W>(load, a, r, n);
+  }
   const uint16_t* x[R];
   for (int i = 0; i < R; ++i) {
     const int64_t row = a.index ? a.index[r + i] : r + i;
@@ -142,36 +179,43 @@ void dot_some(const Loader& load, const MatmulArgs& a, int32_t r, int64_t n) {
   dot_tile<R, W>(load, x, a.w.in, a.y + r * a.y_stride + n, a.y_stride);
 }
 
-template <int W, class Loader>
-void dot_rows(const Loader& load, const MatmulArgs& a, int64_t n) {
-  int32_t r = 0;
-  for (; r + kTileRows <= a.rows; r += kTileRows) dot_some<kTileRows, W>(load, a, r, n);
-  for (; r < a.rows; ++r) dot_some<1, W>(load, a, r, n);
+// All rows against `count` weight rows, which stand at n in y.
+template <class Loader>
+void product(const Loader& weights, int32_t count, const MatmulArgs& a, int64_t n) {
+  for (int32_t r = 0; r < a.rows; r += kTileRows) {
+    int32_t j = 0;
+    for (; j + kTileWeights <= count; j += kTileWeights) {
+      dot_some<kTileRows, kTileWeights>(weights.from(j), a, r, n + j);
+    }
+    for (; j < count; ++j) dot_some<kTileRows, 1>(weights.from(j), a, r, n + j);
+  }
 }
 
-template <int W, class Raw>
-void weight_rows(const MatmulArgs& a, int64_t n, void* scratch) {
-  const Raw raw(a.w, n);
-  if (a.rows < kTileRows || !Raw::kPacked) return dot_rows<W>(raw, a, n);
-  uint16_t* rows = static_cast<uint16_t*>(scratch);
-  const int64_t stride = (a.w.in + kLanes - 1) / kLanes * kLanes;
-  for (int j = 0; j < W; ++j) {
+template <class Raw>
+Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, uint16_t* rows) {
+  const int64_t stride = (in + kLanes - 1) / kLanes * kLanes;
+  for (int j = 0; j < count; ++j) {
     int32_t k = 0;
-    for (; k + kLanes <= a.w.in; k += kLanes) {
+    for (; k + kLanes <= in; k += kLanes) {
       _mm512_storeu_si512(rows + j * stride + k, (__m512i)raw.full(j, k));
     }
-    if (k < a.w.in) {
-      _mm512_storeu_si512(rows + j * stride + k, (__m512i)raw.part(j, k, a.w.in - k));
-    }
+    if (k < in) _mm512_storeu_si512(rows + j * stride + k, (__m512i)raw.part(j, k, in - k));
   }
-  dot_rows<W>(Panel<Raw>{raw, rows, stride, raw.block}, a, n);
+  return {raw, rows, stride, raw.block};
 }
 
 template <class Raw>
 void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
-  int64_t n = begin;
-  for (; n + kTileWeights <= end; n += kTileWeights) weight_rows<kTileWeights, Raw>(a, n, scratch);
-  for (; n < end; ++n) weight_rows<1, Raw>(a, n, scratch);
+  for (int64_t n = begin; n < end; n += kMatmulPanelRows) {
+    const int32_t count =
+        static_cast<int32_t>(end - n < kMatmulPanelRows ? end - n : kMatmulPanelRows);
+    const Raw raw(a.w, n);
+    if (Raw::kPacked && a.rows > kTileRows) {
+      product(unpack(raw, count, a.w.in, static_cast<uint16_t*>(scratch)), count, a, n);
+    } else {
+      product(raw, count, a, n);
+    }
+  }
 }
 
 void convert_bf16(const float* x, int64_t x_stride, void* y, int64_t y_stride, int32_t n,
