@@ -22,8 +22,8 @@ class GenerationHandlers {
   using Submit = std::function<Result<TokenStream>(GenerateRequest, OnTokens)>;
 
   struct Parts {
-    Submit submit;                               // Engine::submit, or a stand-in
-    std::shared_ptr<const Tokenizer> tokenizer;  // never null
+    Submit submit;                                      // Engine::submit, or a stand-in
+    std::shared_ptr<const Tokenizer> tokenizer;         // never null
     std::shared_ptr<const ChatTemplate> chat_template;  // null: chat is refused with 400
     api::Settings settings;
     TextPool* pool = nullptr;    // outlives this
@@ -35,9 +35,11 @@ class GenerationHandlers {
   GenerationHandlers(Engine& engine, std::shared_ptr<const Tokenizer> tokenizer,
                      std::shared_ptr<const ChatTemplate> chat_template, api::Settings settings,
                      TextPool& pool, Metrics* metrics)
-      : GenerationHandlers(Parts{.submit = [&engine](GenerateRequest request, OnTokens on_tokens) {
-                                   return engine.submit(std::move(request), std::move(on_tokens));
-                                 },
+      : GenerationHandlers(Parts{.submit =
+                                     [&engine](GenerateRequest request, OnTokens on_tokens) {
+                                       return engine.submit(std::move(request),
+                                                            std::move(on_tokens));
+                                     },
                                  .tokenizer = std::move(tokenizer),
                                  .chat_template = std::move(chat_template),
                                  .settings = std::move(settings),
@@ -45,8 +47,8 @@ class GenerationHandlers {
                                  .metrics = metrics}) {}
 
   using Done = boost::asio::awaitable<void>;
-  Done generate(const http::Request& request, http::Responder& responder);          // /generate
-  Done completions(const http::Request& request, http::Responder& responder);       // /v1/completions
+  Done generate(const http::Request& request, http::Responder& responder);     // /generate
+  Done completions(const http::Request& request, http::Responder& responder);  // /v1/completions
   Done chat_completions(const http::Request& request, http::Responder& responder);  // /v1/chat/…
   Done tokenize(const http::Request& request, http::Responder& responder);    // and /v1/tokenize
   Done detokenize(const http::Request& request, http::Responder& responder);  // and /v1/detokenize

@@ -1,0 +1,185 @@
+#include "server/generation/flow.h"
+
+#include <algorithm>
+
+namespace fathom {
+namespace {
+
+using boost::asio::awaitable;
+
+double seconds_between(Flow::Clock::time_point from, Flow::Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+http::Response event_stream() {
+  http::Response head;
+  head.content_type = "text/event-stream; charset=utf-8";
+  head.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+  return head;
+}
+
+}  // namespace
+
+Flow::Flow(const GenerationHandlers::Submit& submit, Metrics* metrics, http::Responder& responder,
+           api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape)
+    : submit_(submit),
+      metrics_(metrics),
+      responder_(responder),
+      requests_(std::move(prepared.requests)),
+      choices_(std::move(prepared.choices)),
+      format_(std::move(format)),
+      shape_(shape),
+      channel_(std::make_shared<http::Channel<News>>(responder.executor())),
+      progress_(choices_.size()),
+      unfinished_(choices_.size()) {
+  format_->set_prompts(std::move(prepared.prompt_ids));
+}
+
+std::expected<void, api::Failure> Flow::submit_all() {
+  for (size_t i = 0; i < requests_.size(); ++i) {
+    auto on_tokens = [channel = channel_, i](TokenEvent&& event) {
+      channel->push({i, std::move(event)});
+    };
+    progress_[i].stream = TRY(submit_(std::move(requests_[i]), std::move(on_tokens)));
+    progress_[i].last = shape_.start;
+  }
+  requests_.clear();
+  return {};
+}
+
+awaitable<void> Flow::run() {
+  responder_.on_disconnect([channel = channel_] { channel->close(); });
+  if (auto submitted = submit_all(); !submitted) {
+    progress_.clear();
+    co_return co_await send_failure(submitted.error());
+  }
+  // Nothing is sent before the first event: what fails until then is a plain HTTP error.
+  bool connected = co_await next();
+  if (connected && failure_) {
+    progress_.clear();
+    report(true);
+    co_return co_await send_failure(*failure_);
+  }
+  if (shape_.stream) {
+    if (connected) connected = co_await stream_until_end();
+  } else {
+    while (connected && !done() && !failure_) connected = co_await next();
+    if (connected) co_await answer();
+  }
+  const bool cut = !connected || failure_ || !done();
+  progress_.clear();
+  report(cut);
+}
+
+awaitable<bool> Flow::next() {
+  for (;;) {
+    auto news = co_await channel_->pop();
+    if (!news) co_return false;
+    api::Choice& choice = choices_[news->index];
+    if (choice.finish()) continue;  // overshoot of a choice that a stop string has ended
+    Progress& progress = progress_[news->index];
+    const int64_t before = choice.completion_tokens();
+    choice.push(std::move(news->event));
+    newest_ = news->index;
+    observe(progress, choice.completion_tokens() - before);
+    if (choice.finish()) {
+      --unfinished_;
+      if (choice.stopped_by_text()) progress.stream.stop();
+      if (choice.failed() && !failure_) failure_ = api::failure_of(*choice.finish());
+    }
+    co_return true;
+  }
+}
+
+bool Flow::chunk_due(size_t index) const {
+  const api::Choice& choice = choices_[index];
+  const Progress& progress = progress_[index];
+  const auto unsent = choice.ids().size() - progress.sent_tokens;
+  return !progress.began || choice.finish() ||
+         static_cast<int64_t>(unsent) >= shape_.stream_interval;
+}
+
+awaitable<bool> Flow::stream_until_end() {
+  if (!co_await responder_.begin_stream(event_stream())) co_return false;
+  api::Format::Events events;
+  for (;;) {
+    if (failure_) {
+      events.push_back(api::error_event(*failure_));
+      break;
+    }
+    if (chunk_due(newest_)) {
+      Progress& progress = progress_[newest_];
+      progress.began = true;
+      progress.sent_tokens = choices_[newest_].ids().size();
+      format_->append_chunk(events, newest_, choices_[newest_]);
+      if (!co_await send_events(events)) co_return false;
+    }
+    if (done()) {
+      format_->append_closing(events, choices_);
+      break;
+    }
+    if (!co_await next()) co_return false;
+  }
+  events.push_back("data: [DONE]\n\n");
+  if (!co_await send_events(events)) co_return false;
+  co_return co_await responder_.end_stream();
+}
+
+awaitable<bool> Flow::send_events(api::Format::Events& events) {
+  // One event per HTTP chunk: some clients take a chunk for an event.
+  for (auto& event : std::exchange(events, {})) {
+    if (!co_await responder_.write(std::move(event))) co_return false;
+  }
+  co_return true;
+}
+
+awaitable<void> Flow::answer() {
+  if (failure_) co_return co_await send_failure(*failure_);
+  http::Response response;
+  response.body = format_->answer(choices_);
+  co_await responder_.send(std::move(response));
+}
+
+awaitable<void> Flow::send_failure(const api::Failure& failure) {
+  http::Response response;
+  response.status = failure.status;
+  response.body = api::error_body(failure, format_->error_shape());
+  if (failure.status == 503) response.headers.emplace_back("Retry-After", "1");
+  co_await responder_.send(std::move(response));
+}
+
+void Flow::observe(const Progress& progress, int64_t new_tokens) {
+  if (new_tokens == 0) return;
+  const auto now = Clock::now();
+  const bool first = choices_[newest_].completion_tokens() == new_tokens;
+  const double gap = seconds_between(progress.last, now);
+  progress_[newest_].last = now;
+  if (first && first_token_seconds_ == 0) {
+    first_token_seconds_ = seconds_between(shape_.start, now);
+    if (metrics_) metrics_->first_token(first_token_seconds_);
+  }
+  if (!first && metrics_) metrics_->inter_token(gap, new_tokens);
+}
+
+void Flow::report(bool aborted) {
+  if (!metrics_) return;
+  FinishedRequest finished;
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    const api::Choice& choice = choices_[i];
+    finished.generated_tokens += choice.completion_tokens();
+    finished.queue_seconds = std::max(finished.queue_seconds, choice.queue_seconds());
+    if (i % static_cast<size_t>(shape_.samples) != 0) continue;
+    finished.prompt_tokens += choice.prompt_tokens();
+    finished.cached_tokens += choice.cached_tokens();
+  }
+  finished.streaming = shape_.stream;
+  finished.aborted =
+      aborted || std::ranges::any_of(choices_, [](const api::Choice& choice) {
+        return choice.finish() && choice.finish()->kind == FinishReason::Kind::kAbort;
+      });
+  finished.total_seconds = seconds_between(shape_.start, Clock::now());
+  finished.first_token_seconds = first_token_seconds_;
+  metrics_->finished(finished);
+}
+
+}  // namespace fathom

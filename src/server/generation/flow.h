@@ -1,0 +1,74 @@
+// One generating request from a prepared job to its last byte. Runs on the connection's executor.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "api/format.h"
+#include "api/job.h"
+#include "http/channel.h"
+#include "http/server.h"
+#include "server/generation/generation.h"
+#include "server/metrics.h"
+
+namespace fathom {
+
+class Flow {
+ public:
+  using Clock = std::chrono::steady_clock;
+  struct Shape {
+    bool stream = false;
+    int64_t stream_interval = 1;
+    int64_t samples = 1;  // per prompt
+    Clock::time_point start;
+  };
+
+  // All references outlive run().
+  Flow(const GenerationHandlers::Submit& submit, Metrics* metrics, http::Responder& responder,
+       api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape);
+
+  boost::asio::awaitable<void> run();
+
+ private:
+  struct News {
+    size_t index;
+    TokenEvent event;
+  };
+  struct Progress {
+    TokenStream stream;
+    size_t sent_tokens = 0;
+    bool began = false;
+    Clock::time_point last;
+  };
+
+  std::expected<void, api::Failure> submit_all();
+  // Waits for one event and gives it to its choice; false: the client is gone.
+  boost::asio::awaitable<bool> next();
+  boost::asio::awaitable<bool> stream_until_end();
+  boost::asio::awaitable<bool> send_events(api::Format::Events& events);
+  boost::asio::awaitable<void> answer();
+  boost::asio::awaitable<void> send_failure(const api::Failure& failure);
+  bool chunk_due(size_t index) const;
+  bool done() const { return unfinished_ == 0; }
+  void observe(const Progress& progress, int64_t new_tokens);
+  void report(bool aborted);
+
+  const GenerationHandlers::Submit& submit_;
+  Metrics* metrics_;
+  http::Responder& responder_;
+  std::vector<GenerateRequest> requests_;
+  std::vector<api::Choice> choices_;
+  std::unique_ptr<api::Format> format_;
+  Shape shape_;
+
+  std::shared_ptr<http::Channel<News>> channel_;
+  std::vector<Progress> progress_;  // destroying a stream aborts its request
+  size_t unfinished_;
+  size_t newest_ = 0;  // choice of the last event
+  std::optional<api::Failure> failure_;
+  double first_token_seconds_ = 0;
+};
+
+}  // namespace fathom

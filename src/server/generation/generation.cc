@@ -1,0 +1,150 @@
+#include "server/generation/generation.h"
+
+#include <charconv>
+
+#include "api/chat.h"
+#include "api/completions.h"
+#include "api/native.h"
+#include "api/tokens.h"
+#include "server/generation/flow.h"
+
+namespace fathom {
+namespace {
+
+using api::Failure;
+using api::Parsed;
+using boost::asio::awaitable;
+
+// A request that is ready to be submitted.
+struct Ready {
+  api::Prepared prepared;
+  std::unique_ptr<api::Format> format;
+  bool stream = false;
+  int64_t stream_interval = 1;
+  int64_t samples = 1;
+};
+
+Parsed<Ready> make_ready(const api::Job& job, std::unique_ptr<api::Format> format,
+                         const GenerationHandlers::Parts& parts) {
+  Ready ready{.prepared = TRY(api::prepare(job, parts.tokenizer, parts.settings)),
+              .format = std::move(format),
+              .stream = job.stream,
+              .stream_interval = job.stream_interval,
+              .samples = job.samples};
+  return ready;
+}
+
+std::expected<void, Failure> check_json_type(const http::Request& request) {
+  std::string_view type = request.header("content-type");
+  type = type.substr(0, type.find(';'));
+  while (!type.empty() && type.back() == ' ') type.remove_suffix(1);
+  if (http::equals_ignoring_case(type, "application/json")) return {};
+  return std::unexpected(
+      Failure(400, "Unsupported Media Type: Only 'application/json' is allowed", true));
+}
+
+std::expected<void, Failure> check_rank(const http::Request& request) {
+  const std::string_view text = request.header("x-data-parallel-rank");
+  if (text.empty()) return {};
+  int64_t rank = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), rank);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return api::refuse("Invalid X-Data-Parallel-Rank header: must be an integer, got '{}'.", text);
+  }
+  if (rank != 0) return api::refuse("X-Data-Parallel-Rank must be in [0, 0], got {}.", rank);
+  return {};
+}
+
+awaitable<void> send_failure(http::Responder& responder, const Failure& failure, api::Shape shape) {
+  http::Response response;
+  response.status = failure.status;
+  response.body = api::error_body(failure, shape);
+  if (failure.status == 503) response.headers.emplace_back("Retry-After", "1");
+  co_await responder.send(std::move(response));
+}
+
+// `read` turns the body into a Ready on the text pool.
+template <class Read>
+awaitable<void> run_flow(const GenerationHandlers::Parts& parts, const http::Request& request,
+                         http::Responder& responder, api::Shape shape, Read read) {
+  const auto start = Flow::Clock::now();
+  auto ready = co_await parts.pool->run([&]() -> Parsed<Ready> {
+    TRY(check_rank(request));
+    return read(start);
+  });
+  if (!ready) co_return co_await send_failure(responder, ready.error(), shape);
+  Flow flow(parts.submit, parts.metrics, responder, std::move(ready->prepared),
+            std::move(ready->format),
+            {.stream = ready->stream,
+             .stream_interval = ready->stream_interval,
+             .samples = ready->samples,
+             .start = start});
+  co_await flow.run();
+}
+
+awaitable<void> send_body(http::Responder& responder, Parsed<std::string> body) {
+  if (!body) co_return co_await send_failure(responder, body.error(), api::Shape::kOpenAi);
+  http::Response response;
+  response.body = std::move(*body);
+  co_await responder.send(std::move(response));
+}
+
+}  // namespace
+
+awaitable<void> GenerationHandlers::generate(const http::Request& request,
+                                             http::Responder& responder) {
+  co_await run_flow(parts_, request, responder, api::Shape::kNative,
+                    [&](Flow::Clock::time_point start) -> Parsed<Ready> {
+                      const auto parsed = TRY(api::parse_generate(request.body, parts_.settings));
+                      return make_ready(
+                          parsed.job,
+                          api::native_format(parsed, parts_.settings, parts_.tokenizer, start),
+                          parts_);
+                    });
+}
+
+awaitable<void> GenerationHandlers::completions(const http::Request& request,
+                                                http::Responder& responder) {
+  co_await run_flow(
+      parts_, request, responder, api::Shape::kOpenAi,
+      [&](Flow::Clock::time_point) -> Parsed<Ready> {
+        TRY(check_json_type(request));
+        const auto parsed = TRY(api::parse_completion(request.body, parts_.settings));
+        return make_ready(
+            parsed.job, api::completion_format(parsed, parts_.settings, parts_.tokenizer), parts_);
+      });
+}
+
+awaitable<void> GenerationHandlers::chat_completions(const http::Request& request,
+                                                     http::Responder& responder) {
+  co_await run_flow(
+      parts_, request, responder, api::Shape::kOpenAi,
+      [&](Flow::Clock::time_point) -> Parsed<Ready> {
+        TRY(check_json_type(request));
+        auto parsed = TRY(api::parse_chat(request.body, parts_.settings));
+        api::Prompt& prompt = parsed.job.prompts[0];
+        if (!prompt.tokenized) {
+          prompt.text =
+              TRY(api::render(parsed.chat, parts_.chat_template.get(), *parts_.tokenizer));
+        }
+        return make_ready(parsed.job, api::chat_format(parsed, parts_.settings, parts_.tokenizer),
+                          parts_);
+      });
+}
+
+awaitable<void> GenerationHandlers::tokenize(const http::Request& request,
+                                             http::Responder& responder) {
+  co_await send_body(responder, co_await parts_.pool->run([&] {
+    return api::tokenize(request.body, parts_.settings, *parts_.tokenizer,
+                         parts_.chat_template.get());
+  }));
+}
+
+awaitable<void> GenerationHandlers::detokenize(const http::Request& request,
+                                               http::Responder& responder) {
+  co_await send_body(responder, co_await parts_.pool->run([&] {
+    return api::detokenize(request.body, parts_.settings, *parts_.tokenizer);
+  }));
+}
+
+}  // namespace fathom
