@@ -1,4 +1,4 @@
-/* The files of the demo model, page aligned, read-only. FATHOM_DEMO_DIR comes from CMake. */
+/* The files of the demo model, page aligned, read-only. CMake gives the assembler their folder. */
 #define EMBED(symbol, path)                  \
     .balign 4096;                            \
     .globl fathom_demo_##symbol##_begin;     \
@@ -9,10 +9,10 @@
     .byte 0
 
     .section .rodata
-EMBED(config, FATHOM_DEMO_DIR "/config.json")
-EMBED(generation_config, FATHOM_DEMO_DIR "/generation_config.json")
-EMBED(tokenizer, FATHOM_DEMO_DIR "/tokenizer.json")
-EMBED(tokenizer_config, FATHOM_DEMO_DIR "/tokenizer_config.json")
-EMBED(model, FATHOM_DEMO_DIR "/model.safetensors")
+EMBED(config, "config.json")
+EMBED(generation_config, "generation_config.json")
+EMBED(tokenizer, "tokenizer.json")
+EMBED(tokenizer_config, "tokenizer_config.json")
+EMBED(model, "model.safetensors")
 
     .section .note.GNU-stack,"",%progbits
