@@ -140,7 +140,7 @@ void read_attention(Fields& f, ModelConfig& c) {
   f.optional_integer("q_lora_rank", c.q_lora_rank, 0, kMaxWidth);
   f.integer("kv_lora_rank", c.kv_lora_rank, 1, 65536);
   f.integer("qk_nope_head_dim", c.qk_nope, 1, 65536);
-  f.integer("qk_rope_head_dim", c.qk_rope, 2, 65536);
+  f.integer("qk_rope_head_dim", c.qk_rope, 2, 4096);
   f.integer("v_head_dim", c.v_head, 1, 65536);
   f.number("rope_theta", c.rope_theta, kMinTheta, kMaxTheta);
   f.boolean("rope_interleave", c.rope_interleave);
