@@ -6,27 +6,58 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
+#include <sstream>
 #include <string>
 
 namespace fathom {
 namespace {
 
-// Cores granted by the cgroup's quota, or infinity.
-double cgroup_quota() {
-  std::ifstream v2("/sys/fs/cgroup/cpu.max");
-  std::string quota;
+namespace fs = std::filesystem;
+
+constexpr double kUnlimited = std::numeric_limits<double>::infinity();
+
+// "<quota> <period>" of cgroup v2; "max" and anything unreadable is no limit.
+double quota_v2(const fs::path& folder) {
+  std::ifstream file(folder / "cpu.max");
+  double quota = 0;
   double period = 0;
-  if (v2 >> quota >> period && quota != "max" && period > 0) return std::stod(quota) / period;
-  std::ifstream v1_quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  std::ifstream v1_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  double quota_us = -1;
-  if (v1_quota >> quota_us && v1_period >> period && quota_us > 0 && period > 0) {
-    return quota_us / period;
-  }
-  return std::numeric_limits<double>::infinity();
+  return file >> quota >> period && quota > 0 && period > 0 ? quota / period : kUnlimited;
+}
+
+double quota_v1(const fs::path& folder) {
+  std::ifstream quota_file(folder / "cpu.cfs_quota_us");
+  std::ifstream period_file(folder / "cpu.cfs_period_us");
+  double quota = 0;
+  double period = 0;
+  const bool read = quota_file >> quota && period_file >> period;
+  return read && quota > 0 && period > 0 ? quota / period : kUnlimited;
+}
+
+std::string text_of(const fs::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 }  // namespace
+
+double cgroup_cpu_quota(const fs::path& root, const std::string& membership) {
+  double tightest = std::min(quota_v2(root), quota_v1(root / "cpu"));
+  std::istringstream lines(membership);
+  for (std::string line; std::getline(lines, line);) {  // <id>:<controllers>:<path>
+    const size_t first = line.find(':');
+    const size_t second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const bool v2 = controllers.empty();
+    if (!v2 && ("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
+    fs::path folder = v2 ? root : root / "cpu";
+    for (const fs::path& part : fs::path(line.substr(second + 1)).relative_path()) {
+      folder /= part;
+      tightest = std::min(tightest, v2 ? quota_v2(folder) : quota_v1(folder));
+    }
+  }
+  return tightest;
+}
 
 std::vector<int> usable_cores() {
   cpu_set_t mask;
@@ -41,7 +72,8 @@ std::vector<int> usable_cores() {
 }
 
 int usable_core_count() {
-  const double quota = std::ceil(cgroup_quota() - 1e-9);
+  const double quota =
+      std::ceil(cgroup_cpu_quota("/sys/fs/cgroup", text_of("/proc/self/cgroup")) - 1e-9);
   const double cores = static_cast<double>(usable_cores().size());
   return std::max(1, static_cast<int>(std::min(cores, quota)));
 }

@@ -1,0 +1,97 @@
+#include "device/exec.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <xmmintrin.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "device/cores.h"
+
+namespace fathom {
+namespace {
+
+class Team : public testing::TestWithParam<int> {
+ protected:
+  std::unique_ptr<Exec> exec_ = Exec::create({.threads = GetParam(), .cores = {}});
+};
+
+TEST_P(Team, EveryUnitOnceInContiguousShares) {
+  for (const int64_t units : {0, 1, 2, 3, 5, 64, 1001}) {
+    std::vector<std::atomic<int>> seen(static_cast<size_t>(units));
+    std::vector<std::atomic<int>> calls(static_cast<size_t>(GetParam()));
+    exec_->parallel(units, [&](Range r, int thread) {
+      ++calls[static_cast<size_t>(thread)];
+      for (int64_t i = r.begin; i < r.end; ++i) ++seen[static_cast<size_t>(i)];
+    });
+    for (const auto& count : seen) EXPECT_EQ(count, 1);
+    for (const auto& count : calls) EXPECT_LE(count, 1);
+  }
+}
+
+TEST_P(Team, EveryUnitOnceWhenSharedDynamically) {
+  for (const int64_t grain : {1, 3, 100}) {
+    std::vector<std::atomic<int>> seen(257);
+    exec_->parallel_dynamic(257, grain, [&](Range r, int) {
+      if (GetParam() > 1) EXPECT_LE(r.size(), grain);
+      for (int64_t i = r.begin; i < r.end; ++i) ++seen[static_cast<size_t>(i)];
+    });
+    for (const auto& count : seen) EXPECT_EQ(count, 1);
+  }
+}
+
+TEST_P(Team, ThreadNumbersAreUniqueAtAnyMoment) {
+  std::vector<std::atomic<int>> busy(static_cast<size_t>(GetParam()));
+  exec_->parallel_dynamic(500, 1, [&](Range, int thread) {
+    EXPECT_EQ(busy[static_cast<size_t>(thread)]++, 0);
+    busy[static_cast<size_t>(thread)]--;
+  });
+}
+
+// What one run wrote, the next run and the caller see; also over pauses long enough to sleep.
+TEST_P(Team, RunsFollowEachOther) {
+  std::vector<int64_t> values(300, 0);
+  for (int round = 0; round < 2000; ++round) {
+    if (round % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    exec_->parallel(300, [&](Range r, int) {
+      for (int64_t i = r.begin; i < r.end; ++i) {
+        values[static_cast<size_t>(i)] += 1;
+      }
+    });
+  }
+  for (const int64_t v : values) EXPECT_EQ(v, 2000);
+}
+
+TEST_P(Team, DenormalsAreFlushedInsideAndRestoredOutside) {
+  const unsigned before = _mm_getcsr();
+  std::atomic<int> wrong = 0;
+  exec_->parallel(64, [&](Range, int) { wrong += (_mm_getcsr() & 0x8040) != 0x8040; });
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(_mm_getcsr(), before);
+}
+
+TEST_P(Team, IdleUsesNoCpu) {
+  exec_->parallel(64, [](Range, int) {});
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const auto used = [] {
+    timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  const double before = used();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(used() - before, 0.1);  // one spinning thread would use 0.2
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, Team, testing::Values(1, 2, 3, 4, 7));
+
+TEST(TeamSize, ZeroMeansWhatTheProcessMayUse) {
+  EXPECT_EQ(Exec::create({.threads = 0, .cores = {}})->threads(), usable_core_count());
+  EXPECT_LE(usable_core_count(), static_cast<int>(usable_cores().size()));
+}
+
+}  // namespace
+}  // namespace fathom
