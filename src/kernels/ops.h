@@ -31,9 +31,10 @@ struct MatmulKernel {
 };
 // Weight rows that a kernel unpacks at a time; a product is split into units of this many.
 inline constexpr int64_t kMatmulPanelRows = 16;
-// Enough for a panel as FP32.
+// Scratch of one thread: a panel as FP32 (or two of BF16 tiles, each block of K padded), and a block of
+// activation rows in the kernel's own order.
 inline constexpr int64_t matmul_scratch_bytes(int64_t widest_in) {
-  return (widest_in + 64) * 4 * kMatmulPanelRows;
+  return (2 * widest_in + 64) * 4 * kMatmulPanelRows + (widest_in + 96) * 2 * 32 + (1 << 20);
 }
 
 // Attention of a tile of queries over one block of KV positions, and the merge of such blocks.
@@ -93,5 +94,6 @@ void add_scalar(Ops& ops);
 void add_avx2(Ops& ops);
 void add_avx512(Ops& ops);
 void add_avx512_bf16(Ops& ops);
+void add_amx_bf16(Ops& ops);
 
 }  // namespace fathom

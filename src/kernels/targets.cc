@@ -1,6 +1,9 @@
 #include "kernels/targets.h"
 
+#include <cpuid.h>
 #include <fmt/ranges.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -24,16 +27,28 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 bool has_avx512_bf16() {
-  return has_avx512() && __builtin_cpu_supports("avx512vbmi") &&
+  return has_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni") &&
          __builtin_cpu_supports("avx512bf16");
+}
+
+// AMX-TILE and AMX-BF16 in the processor, and the kernel's leave to use the 8 kB of tile registers,
+// which Linux gives a process on request (arch_prctl ARCH_REQ_XCOMP_PERM).
+bool has_amx_bf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  constexpr unsigned kAmxBf16 = 1u << 22;
+  constexpr unsigned kAmxTile = 1u << 24;
+  if ((d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
+  constexpr long kRequestPermission = 0x1023;
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 // Weakest first: a target's table is those of all before it, each adding what it improves.
 constexpr Target kTargets[] = {
-    {"scalar", [] { return true; }, add_scalar},
-    {"avx2", has_avx2, add_avx2},
-    {"avx512", has_avx512, add_avx512},
-    {"avx512_bf16", has_avx512_bf16, add_avx512_bf16},
+    {"scalar", [] { return true; }, add_scalar}, {"avx2", has_avx2, add_avx2},
+    {"avx512", has_avx512, add_avx512},          {"avx512_bf16", has_avx512_bf16, add_avx512_bf16},
+    {"amx_bf16", has_amx_bf16, add_amx_bf16},
 };
 
 }  // namespace

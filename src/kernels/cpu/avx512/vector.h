@@ -28,8 +28,8 @@ struct V {
   static float first(F v) { return _mm512_cvtss_f32(v); }
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
 
-  // exp by 2^n * 2^f, f in [-0.5, 0.5]: relative error below 2e-7. Results under the smallest normal
-  // are zero. min and max give their second operand when one is NaN.
+  // exp by 2^n * 2^f, f in [-0.5, 0.5]: relative error below 2e-7. Results under the smallest
+  // normal are zero. min and max give their second operand when one is NaN.
   static F exp(F x) {
     const F clamped = _mm512_min_ps(set1(88.7f), _mm512_max_ps(set1(-104.0f), x));
     const F n = _mm512_roundscale_ps(mul(clamped, set1(1.44269504f)), 8);
@@ -69,8 +69,8 @@ struct F16 {
 inline F f8_widen(__m128i codes) {
   const __m512i c = _mm512_cvtepu8_epi32(codes);
   const __m512i magnitude = _mm512_and_si512(c, _mm512_set1_epi32(0x7f));
-  const __m512i normal = _mm512_add_epi32(_mm512_slli_epi32(magnitude, 20),
-                                          _mm512_set1_epi32(120 << 23));
+  const __m512i normal =
+      _mm512_add_epi32(_mm512_slli_epi32(magnitude, 20), _mm512_set1_epi32(120 << 23));
   const __mmask16 subnormal = _mm512_cmplt_epu32_mask(magnitude, _mm512_set1_epi32(8));
   const __mmask16 nan = _mm512_cmpeq_epu32_mask(magnitude, _mm512_set1_epi32(0x7f));
   const F table = _mm512_setr_ps(0, 0x1p-9f, 0x2p-9f, 0x3p-9f, 0x4p-9f, 0x5p-9f, 0x6p-9f, 0x7p-9f,
@@ -83,7 +83,9 @@ inline F f8_widen(__m128i codes) {
 inline F f8_full(const uint8_t* p) {
   return f8_widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-inline F f8_part(const uint8_t* p, int n) { return f8_widen(_mm_maskz_loadu_epi8(V::mask(n), p)); }
+inline F f8_part(const uint8_t* p, int n) {
+  return f8_widen(_mm_maskz_loadu_epi8(V::mask(n), p));
+}
 
 }  // namespace
 }  // namespace fathom::avx512

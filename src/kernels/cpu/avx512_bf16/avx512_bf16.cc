@@ -1,6 +1,7 @@
 // AVX512_BF16: activations are rounded to BF16 once, and BF16 and FP8 weights meet them in
 // VDPBF16PS (two products per lane and instruction, FP32 sums). FP8 codes are exact in BF16.
 #include "kernels/cpu/avx512/vector.h"
+#include "kernels/cpu/avx512_bf16/f8.h"
 
 namespace fathom::avx512_bf16 {
 namespace {
@@ -39,44 +40,6 @@ struct Bf16Rows {
   float scale(int, int32_t) const { return 1; }
 };
 
-// The two bytes of each E4M3 magnitude (0 ... 127) as BF16.
-struct F8Table {
-  alignas(64) uint8_t low[128];
-  alignas(64) uint8_t high[128];
-};
-
-constexpr F8Table make_f8_table() {
-  F8Table table{};
-  for (int code = 0; code < 128; ++code) {
-    unsigned bits = static_cast<unsigned>(code * 16 + (120 << 7));  // normal: rebias the exponent
-    // Subnormal: code * 2^-9, with the code's leading bit made implicit.
-    if (code < 8) {
-      const unsigned m = static_cast<unsigned>(code);
-      const unsigned leading = m >= 4 ? 2 : m >= 2 ? 1 : 0;
-      bits = m == 0 ? 0 : ((118 + leading) << 7) | ((m << (7 - leading)) & 0x7f);
-    }
-    if (code == 127) bits = 0x7fc0;
-    table.low[code] = static_cast<uint8_t>(bits);
-    table.high[code] = static_cast<uint8_t>(bits >> 8);
-  }
-  return table;
-}
-constexpr F8Table kF8Table = make_f8_table();
-
-// 32 E4M3 codes to BF16, exactly.
-B f8_to_bf16(__m256i codes) {
-  // Eight codes to the low half of each 128-bit lane, where unpacklo takes them from.
-  const __m512i c = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3),
-                                             _mm512_castsi256_si512(codes));
-  const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(kF8Table.low), c,
-                                               _mm512_load_si512(kF8Table.low + 64));
-  const __m512i magnitude = _mm512_permutex2var_epi8(_mm512_load_si512(kF8Table.high), c,
-                                                     _mm512_load_si512(kF8Table.high + 64));
-  // magnitude | (c & 0x80)
-  const __m512i high = _mm512_ternarylogic_epi64(magnitude, c, _mm512_set1_epi8(-128), 0xf8);
-  return (B)_mm512_unpacklo_epi8(low, high);
-}
-
 struct F8Rows {
   static constexpr bool kScaled = true;
   static constexpr bool kPacked = true;
@@ -91,10 +54,10 @@ struct F8Rows {
   B full(int j, int32_t k) const {
     const uint8_t* p = at(j, k);
     __builtin_prefetch(p + 1024);
-    return f8_to_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return (B)f8::widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
   B part(int j, int32_t k, int n) const {
-    return f8_to_bf16(_mm256_maskz_loadu_epi8(mask(n), at(j, k)));
+    return (B)f8::widen(_mm256_maskz_loadu_epi8(mask(n), at(j, k)));
   }
   float scale(int j, int32_t k) const {
     return w.scale[(row + j) / w.block_out * w.scale_stride + k / w.block_in];

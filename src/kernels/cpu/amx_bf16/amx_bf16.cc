@@ -1,0 +1,285 @@
+// AMX: BF16 tiles of 16 weight rows x 32 K against 32 K x up to 16 activation rows, FP32 sums.
+//
+// Weights are the A operand: they lie in memory as the tile wants them. Activations are the B
+// operand, packed per call: B[pair][row] holds two neighbouring K of one row. Every element of a
+// result tile goes through the same chain of sums (K from 0 in steps of 32, per block of K when
+// scaled), whatever the number of columns; so one row gives the same bits as a thousand.
+#include "kernels/cpu/amx_bf16/pack.h"
+#include "kernels/cpu/avx512_bf16/f8.h"
+
+namespace fathom::amx_bf16 {
+namespace {
+
+constexpr int kRows = 16;     // of a tile: weight rows
+constexpr int kColumns = 16;  // of a tile: activation rows
+constexpr int kStep = 32;     // K per tile product
+// Packed activations stay in L2 while the weights pass by.
+constexpr int64_t kPackedBytes = 1 << 20;
+
+// Tile registers: results C[a][b] are 0 ... 3, weights 4 and 5, activations 6 and 7.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+
+  void set(int tile, int tile_rows, int bytes) {
+    rows[tile] = static_cast<uint8_t>(tile_rows);
+    row_bytes[tile] = static_cast<uint16_t>(bytes);
+  }
+};
+
+// gcc's tile intrinsics do not say that they read memory: what was written must be there before them.
+inline void publish(const void* written) { asm volatile("" : : "r"(written) : "memory"); }
+
+// For activation tiles of n0 and n1 rows (n1 may be 0: one tile).
+void configure(int n0, int n1) {
+  TileConfig config;
+  const int columns[2] = {n0, n1 > 0 ? n1 : n0};
+  for (int a = 0; a < 2; ++a) {
+    for (int b = 0; b < 2; ++b) config.set(2 * a + b, kRows, 4 * columns[b]);
+    config.set(4 + a, kRows, 64);
+  }
+  for (int b = 0; b < 2; ++b) config.set(6 + b, 16, 4 * columns[b]);
+  publish(&config);
+  _tile_loadconfig(&config);
+}
+
+// 16 weight rows as tiles: from memory where a whole tile lies there, else from a padded copy.
+struct WeightTiles {
+  const uint16_t* data;  // tile of step i at data + i * step
+  int64_t stride;        // elements between its rows
+  int64_t step;
+  const uint16_t* at(int64_t i) const { return data + i * step; }
+};
+
+// One column of activation tiles: n rows, packed.
+struct ActivationTile {
+  const uint32_t* pairs;  // [K / 2][n]
+  int32_t first;          // row of the product
+  int32_t n;
+};
+
+// C[a][b] += W[a] . X[b] over steps [begin, end).
+template <int A, int B>
+inline void multiply(const WeightTiles (&w)[2], const ActivationTile (&x)[2], int64_t begin,
+                     int64_t end, int64_t first_pair) {
+  publish(&w);
+  const uint32_t* b0 = x[0].pairs + first_pair * x[0].n;
+  const uint32_t* b1 = B > 1 ? x[1].pairs + first_pair * x[1].n : nullptr;
+  for (int64_t i = begin; i < end; ++i) {
+    _tile_loadd(6, b0, 4 * x[0].n);
+    b0 += 16 * x[0].n;
+    _tile_loadd(4, w[0].at(i), 2 * w[0].stride);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (B > 1) {
+      _tile_loadd(7, b1, 4 * x[1].n);
+      b1 += 16 * x[1].n;
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    if constexpr (A > 1) {
+      _tile_loadd(5, w[1].at(i), 2 * w[1].stride);
+      _tile_dpbf16ps(2, 5, 6);
+      if constexpr (B > 1) _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+}
+
+template <int A, int B>
+inline void zero_results() {
+  _tile_zero(0);
+  if constexpr (B > 1) _tile_zero(1);
+  if constexpr (A > 1) _tile_zero(2);
+  if constexpr (A > 1 && B > 1) _tile_zero(3);
+}
+
+// Result tiles to memory: [a][b][weight row][16].
+template <int A, int B>
+inline void store_results(float (&c)[2][2][kRows][kColumns]) {
+  _tile_stored(0, c[0][0], 64);
+  if constexpr (B > 1) _tile_stored(1, c[0][1], 64);
+  if constexpr (A > 1) _tile_stored(2, c[1][0], 64);
+  if constexpr (A > 1 && B > 1) _tile_stored(3, c[1][1], 64);
+}
+
+// total += scale of each weight row x the block's sums.
+void add_scaled(const MatrixView& w, int64_t n, int32_t count, int32_t k,
+                const float (&block)[kRows][kColumns], float (&total)[kRows][kColumns]) {
+  for (int32_t i = 0; i < count; ++i) {
+    const float scale = w.scale[(n + i) / w.block_out * w.scale_stride + k / w.block_in];
+    const __m512 sum =
+        _mm512_fmadd_ps(_mm512_set1_ps(scale), _mm512_load_ps(block[i]), _mm512_load_ps(total[i]));
+    _mm512_store_ps(total[i], sum);
+  }
+}
+
+// y[row, n ... n + count) of the tile's rows, from [weight row][activation row].
+void write_rows(const MatmulArgs& a, int64_t n, int32_t count, const ActivationTile& x,
+                const float (&c)[kRows][kColumns]) {
+  alignas(64) uint32_t rows[16][16];
+  transpose(reinterpret_cast<const uint32_t*>(c), 16, rows);
+  const auto mask = static_cast<__mmask16>((1u << count) - 1u);
+  for (int32_t t = 0; t < x.n; ++t) {
+    _mm512_mask_storeu_epi32(a.y + (x.first + t) * a.y_stride + n, mask,
+                             _mm512_load_si512(rows[t]));
+  }
+}
+
+// Weight panel of up to 32 rows (A tiles of 16) from row n on.
+struct Panel {
+  WeightTiles tiles[2];
+  int64_t n;
+  int32_t count;
+  int32_t rows_of(int a) const { return a == 0 ? (count < kRows ? count : kRows) : count - kRows; }
+};
+
+template <bool kScaled, int A, int B>
+void results(const MatmulArgs& a, const Panel& panel, const ActivationTile (&x)[2]) {
+  alignas(64) float total[2][2][kRows][kColumns];
+  if constexpr (!kScaled) {
+    zero_results<A, B>();
+    multiply<A, B>(panel.tiles, x, 0, (a.w.in + kStep - 1) / kStep, 0);
+    store_results<A, B>(total);
+  } else {
+    alignas(64) float block[2][2][kRows][kColumns];
+    for (int i = 0; i < A; ++i) {
+      for (int j = 0; j < B; ++j) __builtin_memset(total[i][j], 0, sizeof total[i][j]);
+    }
+    const int64_t steps = (a.w.block_in + kStep - 1) / kStep;
+    int64_t done = 0;
+    for (int32_t k = 0; k < a.w.in; k += a.w.block_in) {
+      const int64_t left = (a.w.in - k + kStep - 1) / kStep;
+      const int64_t end = done + (left < steps ? left : steps);
+      zero_results<A, B>();
+      multiply<A, B>(panel.tiles, x, done, end, k / 2);
+      store_results<A, B>(block);
+      done = end;
+      for (int i = 0; i < A; ++i) {
+        for (int j = 0; j < B; ++j) {
+          add_scaled(a.w, panel.n + kRows * i, panel.rows_of(i), k, block[i][j], total[i][j]);
+        }
+      }
+    }
+  }
+  for (int i = 0; i < A; ++i) {
+    for (int j = 0; j < B; ++j) {
+      write_rows(a, panel.n + kRows * i, panel.rows_of(i), x[j], total[i][j]);
+    }
+  }
+}
+
+template <bool kScaled>
+void panel_rows(const MatmulArgs& a, const Panel& panel, const ActivationTile (&x)[2]) {
+  const bool two_rows = panel.count > kRows;
+  const bool two_columns = x[1].n > 0;
+  if (two_rows && two_columns) return results<kScaled, 2, 2>(a, panel, x);
+  if (two_rows) return results<kScaled, 2, 1>(a, panel, x);
+  if (two_columns) return results<kScaled, 1, 2>(a, panel, x);
+  results<kScaled, 1, 1>(a, panel, x);
+}
+
+// BF16 rows in place if every tile lies within the matrix, else copied and padded with zeros.
+struct Bf16Weights {
+  static constexpr bool kScaled = false;
+  static WeightTiles tiles(const MatrixView& w, int64_t n, int32_t count, uint16_t* scratch) {
+    const uint16_t* rows = static_cast<const uint16_t*>(w.data) + n * w.in;
+    if (count == kRows && w.in % kStep == 0) return {rows, w.in, kStep};
+    const int64_t stride = (w.in + kStep - 1) / kStep * kStep;
+    for (int32_t i = 0; i < kRows; ++i) {
+      __builtin_memset(scratch + i * stride, 0, static_cast<size_t>(stride) * 2);
+      if (i < count)
+        __builtin_memcpy(scratch + i * stride, rows + int64_t{i} * w.in,
+                         static_cast<size_t>(w.in) * 2);
+    }
+    return {scratch, stride, kStep};
+  }
+};
+
+// FP8 codes as BF16, tile after tile; each block of K starts a new tile.
+struct F8Weights {
+  static constexpr bool kScaled = true;
+  static WeightTiles tiles(const MatrixView& w, int64_t n, int32_t count, uint16_t* scratch) {
+    const uint8_t* rows = static_cast<const uint8_t*>(w.data) + n * w.in;
+    uint16_t* tile = scratch;
+    for (int32_t k0 = 0; k0 < w.in; k0 += w.block_in) {
+      const int32_t stop = k0 + w.block_in < w.in ? k0 + w.block_in : w.in;
+      for (int32_t k = k0; k < stop; k += kStep, tile += kRows * kStep) {
+        const int32_t left = stop - k < kStep ? stop - k : kStep;
+        for (int32_t i = 0; i < kRows; ++i) {
+          const uint8_t* p = rows + int64_t{i} * w.in + k;
+          __m512i v = _mm512_setzero_si512();
+          if (i < count) {
+            v = left == kStep ? f8::widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))
+                              : f8::widen(_mm256_maskz_loadu_epi8(
+                                    static_cast<__mmask32>((1u << left) - 1u), p));
+          }
+          _mm512_store_si512(tile + i * kStep, v);
+        }
+      }
+    }
+    return {scratch, kStep, kRows * kStep};
+  }
+};
+
+// Rows [first, last) of the product against weight rows [begin, end).
+template <class Weights>
+void row_block(const MatmulArgs& a, int64_t begin, int64_t end, int32_t first, int32_t last,
+               uint16_t* weights, uint32_t* packed) {
+  const int64_t pairs = packed_pairs(a.w.in);
+  for (int32_t t = first; t < last; t += kColumns) {
+    const int32_t n = last - t < kColumns ? last - t : kColumns;
+    pack(a, t, n, pairs, packed + (t - first) * pairs);
+  }
+  const auto tile_at = [&](int32_t t) {
+    const int32_t left = last - t;
+    return ActivationTile{packed + (t - first) * pairs, t, left < kColumns ? left : kColumns};
+  };
+  const int64_t panel_floats = padded_steps(a.w) * kRows * kStep;
+  int shape = 0;  // the tile configuration in force
+  for (int64_t n = begin; n < end; n += 2 * kRows) {
+    Panel panel{.n = n, .count = static_cast<int32_t>(end - n < 2 * kRows ? end - n : 2 * kRows)};
+    panel.tiles[0] = Weights::tiles(a.w, n, panel.rows_of(0), weights);
+    if (panel.count > kRows) {
+      panel.tiles[1] = Weights::tiles(a.w, n + kRows, panel.rows_of(1), weights + panel_floats);
+    }
+    for (int32_t t = first; t < last; t += 2 * kColumns) {
+      const bool two = t + kColumns < last;
+      const ActivationTile x[2] = {tile_at(t), two ? tile_at(t + kColumns) : ActivationTile{}};
+      const int wanted = x[0].n * 32 + x[1].n;
+      if (wanted != shape) configure(x[0].n, x[1].n);
+      shape = wanted;
+      panel_rows<Weights::kScaled>(a, panel, x);
+    }
+  }
+}
+
+template <class Weights>
+void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
+  uint16_t* weights = static_cast<uint16_t*>(scratch);
+  uint32_t* packed = reinterpret_cast<uint32_t*>(weights + 2 * padded_steps(a.w) * kRows * kStep);
+  const int64_t row_bytes = packed_pairs(a.w.in) * 4;
+  int64_t block = kPackedBytes / row_bytes / kColumns * kColumns;
+  block = block < 2 * kColumns ? 2 * kColumns : block;
+  for (int64_t t = 0; t < a.rows; t += block) {
+    const int64_t last = t + block < a.rows ? t + block : a.rows;
+    row_block<Weights>(a, begin, end, static_cast<int32_t>(t), static_cast<int32_t>(last), weights,
+                       packed);
+  }
+  _tile_release();
+}
+
+}  // namespace
+}  // namespace fathom::amx_bf16
+
+namespace fathom {
+
+void add_amx_bf16(Ops& ops) {
+  using namespace amx_bf16;
+  ops.matmul[static_cast<int>(WeightFormat::kBF16)] = {ActivationFormat::kBF16,
+                                                       matmul<Bf16Weights>};
+  ops.matmul[static_cast<int>(WeightFormat::kF8Block)] = {ActivationFormat::kBF16,
+                                                          matmul<F8Weights>};
+}
+
+}  // namespace fathom
