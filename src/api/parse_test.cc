@@ -1,0 +1,265 @@
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "api/chat.h"
+#include "api/completions.h"
+#include "api/native.h"
+
+namespace fathom::api {
+namespace {
+
+Settings settings() {
+  Settings s;
+  s.vocab_size = 2048;
+  s.context_length = 4096;
+  s.max_request_tokens = 4096;
+  return s;
+}
+
+Failure native_failure(const std::string& body) {
+  const auto parsed = parse_generate(body, settings());
+  EXPECT_FALSE(parsed.has_value()) << body;
+  return parsed ? Failure(200, "") : parsed.error();
+}
+NativeRequest native(const std::string& body) {
+  auto parsed = parse_generate(body, settings());
+  EXPECT_TRUE(parsed.has_value()) << body << ": " << (parsed ? "" : parsed.error().message);
+  return parsed ? *parsed : NativeRequest();
+}
+SamplingParams sampling_of(const std::string& params) {
+  const auto request = native(R"({"text":"x","sampling_params":)" + params + "}");
+  return request.job.prompts.empty() ? SamplingParams() : request.job.prompts[0].sampling;
+}
+std::string sampling_error(const std::string& params) {
+  return native_failure(R"({"text":"x","sampling_params":)" + params + "}").message;
+}
+
+std::string nested(size_t depth) {
+  return std::string(depth, '[') + '1' + std::string(depth, ']');
+}
+
+TEST(Json, MalformedBodiesAreSchemaErrors) {
+  for (const char* body :
+       {"", "{", "[1,2", "\xff\xfe", "{\"text\": \"\xc3\"}", R"({"text":NaN})", R"({"text":"a"} x)",
+        R"({"text":"\ud800"})", R"({"text":"\udc00"})", R"({"text":"x","rid":"\ud800\u0041"})",
+        "null", "5", R"("text")", R"({"text":"x","priority":18446744073709551616})"}) {
+    const Failure failure = native_failure(body);
+    EXPECT_EQ(failure.status, 400) << body;
+    EXPECT_TRUE(failure.schema) << body;
+  }
+}
+
+TEST(Json, DepthIsBounded) {
+  EXPECT_TRUE(JsonDocument::parse(nested(128)).has_value());
+  EXPECT_FALSE(JsonDocument::parse(nested(129)).has_value());
+  const Failure failure = native_failure(nested(100000));
+  EXPECT_NE(failure.message.find("128"), std::string::npos) << failure.message;
+}
+
+TEST(Json, OfDuplicateKeysTheLastWins) {
+  EXPECT_EQ(native(R"({"text":"a","text":"b"})").job.prompts[0].text, "b");
+}
+
+TEST(Json, SurrogatePairsAreCharacters) {
+  EXPECT_EQ(native(R"({"text":"\ud83d\ude00"})").job.prompts[0].text, "\U0001F600");
+}
+
+TEST(Sampling, DefaultsAndNulls) {
+  const SamplingParams s = sampling_of(R"({"temperature":null,"stop":null,"top_k":null,"n":null})");
+  EXPECT_EQ(s.temperature, 1.0);
+  EXPECT_EQ(s.max_new_tokens, 128);
+  EXPECT_TRUE(s.stop.empty());
+  EXPECT_EQ(s.top_k, -1);
+}
+
+TEST(Sampling, ReadsEveryField) {
+  const SamplingParams s = sampling_of(R"({"max_new_tokens":5.0,"min_new_tokens":2,"stop":"a",
+      "stop_token_ids":[1,2],"stop_regex":["b+"],"temperature":0,"top_p":0.5,"top_k":3,"min_p":0.1,
+      "frequency_penalty":-2,"presence_penalty":2,"repetition_penalty":1.5,"ignore_eos":true,
+      "skip_special_tokens":false,"no_stop_trim":true,"logit_bias":{"7":-1.5},"sampling_seed":-1,
+      "regex":"","json_schema":null})");
+  EXPECT_EQ(s.max_new_tokens, 5);
+  EXPECT_EQ(s.min_new_tokens, 2);
+  EXPECT_EQ(s.stop, std::vector<std::string>{"a"});
+  EXPECT_EQ(s.stop_token_ids, (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(s.stop_regex, std::vector<std::string>{"b+"});
+  EXPECT_TRUE(s.greedy());
+  EXPECT_EQ(s.top_p, 0.5);
+  EXPECT_EQ(s.top_k, 3);
+  EXPECT_EQ(s.min_p, 0.1);
+  EXPECT_EQ(s.frequency_penalty, -2);
+  EXPECT_EQ(s.presence_penalty, 2);
+  EXPECT_EQ(s.repetition_penalty, 1.5);
+  EXPECT_TRUE(s.ignore_eos && s.no_stop_trim && !s.skip_special_tokens);
+  EXPECT_EQ(s.logit_bias, (std::vector<std::pair<int32_t, float>>{{7, -1.5f}}));
+  EXPECT_EQ(s.seed, ~uint64_t{0});
+}
+
+TEST(Sampling, ErrorsNameFieldRangeAndValue) {
+  EXPECT_EQ(sampling_error(R"({"top_p":1.5})"), "top_p must be in (0, 1], got 1.5.");
+  EXPECT_EQ(sampling_error(R"({"temperature":-0.5})"),
+            "temperature must be in [0, inf), got -0.5.");
+  EXPECT_EQ(sampling_error(R"({"top_k":0})"),
+            "top_k must be -1 (all tokens) or at least 1, got 0.");
+  EXPECT_EQ(sampling_error(R"({"max_new_tokens":-1})"),
+            "max_new_tokens must be in [0, 2147483647], got -1.");
+  EXPECT_EQ(sampling_error(R"({"max_new_tokens":1.5})"), "max_new_tokens: must be an integer");
+  EXPECT_EQ(sampling_error(R"({"max_new_tokens":"5"})"), "max_new_tokens: must be an integer");
+  EXPECT_EQ(sampling_error(R"({"max_new_tokens":true})"), "max_new_tokens: must be an integer");
+  EXPECT_EQ(sampling_error(R"({"min_new_tokens":3,"max_new_tokens":2})"),
+            "min_new_tokens must be in [0, max_new_tokens = 2], got 3.");
+  EXPECT_EQ(sampling_error(R"({"regex":"a"})"),
+            "sampling_params.regex is not supported by this build yet.");
+  EXPECT_EQ(sampling_error(R"({"regex":"a","ebnf":"b"})"),
+            "Only one of json_schema, regex, ebnf, or structural_tag can be set.");
+  EXPECT_FALSE(native_failure(R"({"text":"x","sampling_params":{"top_k":"a"}})").schema);
+  EXPECT_TRUE(native_failure(R"({"text":"x","stream":"yes"})").schema);
+}
+
+TEST(Generate, SinglesBatchesAndSamples) {
+  const auto single = native(R"({"text":"a","rid":"r"})");
+  EXPECT_FALSE(single.batch);
+  EXPECT_EQ(single.job.prompts[0].rid, "r");
+  const auto batch = native(R"({"input_ids":[[1],[2,3]],"rid":"r","return_logprob":[true,false],
+      "sampling_params":[{"max_new_tokens":1},{"max_new_tokens":2}]})");
+  EXPECT_TRUE(batch.batch);
+  EXPECT_EQ(batch.job.rid_base, "r");
+  EXPECT_EQ(batch.job.prompts[1].sampling.max_new_tokens, 2);
+  EXPECT_TRUE(batch.job.prompts[0].logprob.enabled);
+  EXPECT_FALSE(batch.job.prompts[1].logprob.enabled);
+  const auto samples = native(R"({"text":"a","sampling_params":{"n":3}})");
+  EXPECT_TRUE(samples.batch);
+  EXPECT_EQ(samples.job.sequences(), 3u);
+}
+
+TEST(Generate, LimitsAreCheckedBeforeAnythingGrows) {
+  EXPECT_EQ(sampling_error(R"({"n":1000000})"), "n must be in [1, 128], got 1000000.");
+  Settings few = settings();
+  few.max_sequences_per_request = 4;
+  EXPECT_FALSE(parse_generate(R"({"text":["a","b","c"],"sampling_params":{"n":2}})", few));
+  EXPECT_FALSE(parse_generate(R"({"text":["a","b","c","d","e"]})", few));
+}
+
+TEST(Generate, RefusesWhatItCannotDo) {
+  EXPECT_EQ(native_failure("{}").message,
+            "Either text, input_ids or input_embeds should be provided.");
+  EXPECT_EQ(native_failure(R"({"input_ids":[]})").message, "input_ids cannot be empty.");
+  EXPECT_EQ(native_failure(R"({"input_ids":[1,2048]})").message,
+            "input_ids[1]: token id 2048 is outside [0, 2048).");
+  EXPECT_EQ(native_failure(R"({"input_ids":[[1],[]]})").message, "input_ids[1] cannot be empty.");
+  EXPECT_EQ(native_failure(R"({"text":["a"],"rid":["x","y"]})").message,
+            "rid has 2 entries, but the batch has 1 prompts.");
+  EXPECT_FALSE(native_failure(R"({"text":"a","lora_path":"b"})").message.empty());
+  EXPECT_TRUE(native(R"({"text":"a","lora_path":null,"image_data":null,"unknown":[1]})")
+                  .job.prompts.size() == 1);
+}
+
+TEST(Generate, DifferentNamespacesStayDifferent) {
+  EXPECT_NE(native(R"({"text":"a","extra_key":"x"})").job.cache_namespace,
+            native(R"({"text":"a","cache_salt":"x"})").job.cache_namespace);
+}
+
+TEST(Completions, PromptForms) {
+  const auto parse = [](const std::string& prompt) {
+    return parse_completion(R"({"model":"m","prompt":)" + prompt + "}", settings());
+  };
+  EXPECT_EQ(parse(R"("a")")->job.prompts.size(), 1u);
+  EXPECT_EQ(parse(R"(["a","b"])")->job.prompts.size(), 2u);
+  EXPECT_EQ(parse("[1,2]")->job.prompts[0].ids, (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(parse("[[1],[2]]")->job.prompts.size(), 2u);
+  for (const char* bad : {"\"\"", "[]", "[\"\"]", "[[]]", "[1,\"a\"]", "[\"a\",1]", "5", "null"}) {
+    EXPECT_FALSE(parse(bad).has_value()) << bad;
+  }
+  EXPECT_EQ(parse("\"a\"")->job.prompts[0].sampling.max_new_tokens, 16);
+}
+
+TEST(Completions, BestOfRanksByLogprob) {
+  const auto request =
+      parse_completion(R"({"prompt":"a","n":2,"best_of":4,"max_tokens":1})", settings());
+  ASSERT_TRUE(request.has_value());
+  EXPECT_EQ(request->job.samples, 4);
+  EXPECT_TRUE(request->job.prompts[0].logprob.enabled);
+  EXPECT_FALSE(parse_completion(R"({"prompt":"a","best_of":2,"stream":true})", settings()));
+}
+
+nlohmann::json context_of(const std::string& body) {
+  const auto request = parse_chat(body, settings());
+  EXPECT_TRUE(request.has_value()) << (request ? "" : request.error().message);
+  return request ? nlohmann::json::parse(request->chat.context_json) : nlohmann::json();
+}
+std::string chat_error(const std::string& body) {
+  const auto request = parse_chat(body, settings());
+  return request ? "no error" : request.error().message;
+}
+
+TEST(Chat, MessagesBecomeTheTemplatesContext) {
+  const auto context = context_of(R"({"messages":[{"role":"DEVELOPER","content":"s"},
+    {"role":"user","content":[{"type":"text","text":"a"},{"type":"input_text","text":"b"}]},
+    {"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"user","content":null}],
+    "chat_template_kwargs":{"thinking":true,"messages":1},"tools":[{"type":"function",
+    "function":{"name":"f","parameters":{"type":"object"}}}]})");
+  EXPECT_EQ(context["messages"][0]["role"], "system");
+  EXPECT_EQ(context["messages"][1]["content"], "a b");
+  EXPECT_TRUE(context["messages"][2]["content"].is_null());
+  EXPECT_EQ(context["messages"][3]["content"], "");
+  EXPECT_EQ(context["thinking"], true);
+  EXPECT_EQ(context["add_generation_prompt"], true);
+  EXPECT_EQ(context["tools"].size(), 1u);
+}
+
+TEST(Chat, LastAssistantMessage) {
+  const std::string start = R"({"messages":[{"role":"user","content":"a"},{"role":"assistant",)";
+  EXPECT_EQ(context_of(start + R"("content":"b"}]})")["messages"][1]["role"], "user");
+  const auto continued =
+      parse_chat(start + R"("content":"b"}],"continue_final_message":true})", settings());
+  EXPECT_EQ(continued->chat.prefill, "b");
+  const auto prefix = parse_chat(start + R"("content":"c","prefix":true}]})", settings());
+  EXPECT_EQ(prefix->chat.prefill, "c");
+}
+
+TEST(Chat, ReasoningEffortSwitchesThinking) {
+  const std::string start = R"({"messages":[{"role":"user","content":"a"}],)";
+  EXPECT_EQ(context_of(start + R"("reasoning_effort":"none"})")["thinking"], false);
+  EXPECT_EQ(context_of(start + R"("reasoning_effort":"high"})")["enable_thinking"], true);
+  EXPECT_NE(chat_error(start + R"("reasoning_effort":true})"), "no error");
+  EXPECT_NE(chat_error(start + R"("reasoning_effort":"huge"})"), "no error");
+}
+
+TEST(Chat, Errors) {
+  EXPECT_EQ(chat_error("{}"), "messages: is required");
+  EXPECT_EQ(chat_error(R"({"messages":[]})"), "Messages cannot be empty.");
+  EXPECT_EQ(
+      chat_error(R"({"messages":[{"role":"user","content":"a"},{"role":"user","content":5}]})"),
+      "messages[1].content: must be a string or a list of content parts");
+  EXPECT_EQ(chat_error(R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})"),
+            "Model only supports text input; received unsupported content type 'image_url'.");
+  const std::string start = R"({"messages":[{"role":"user","content":"a"}],)";
+  EXPECT_EQ(chat_error(start + R"("max_tokens":"5"})"), "max_tokens: must be an integer");
+  EXPECT_EQ(chat_error(start + R"("response_format":{"type":"json_object"}})"),
+            "response_format: type 'json_object' is not supported by this build yet.");
+  EXPECT_EQ(chat_error(start + R"("response_format":{"type":"json_schema"}})"),
+            "schema_ is required for json_schema response format request.");
+  EXPECT_EQ(chat_error(start + R"("tool_choice":"required"})"),
+            "Tools cannot be empty if tool choice is set to required.");
+  EXPECT_EQ(
+      chat_error(start +
+                 R"("tools":[{"function":{"name":"f"}}],"tool_choice":{"function":{"name":"g"}}})"),
+      "Tool 'g' not found in tools list.");
+  EXPECT_EQ(chat_error(start + R"("top_logprobs":21})"),
+            "top_logprobs must be in [0, 20], got 21.");
+  EXPECT_EQ(chat_error(start + R"("response_format":{"type":"text"},"tools":null,"max_tokens":0})"),
+            "no error");
+}
+
+TEST(Defaults, PreferredAndGenerationConfig) {
+  const auto preferred = parse_sampling_defaults(R"({"temperature":0.3,"max_new_tokens":9})", {});
+  ASSERT_TRUE(preferred.has_value());
+  EXPECT_EQ(preferred->max_new_tokens, 9);
+  EXPECT_FALSE(parse_sampling_defaults(R"({"top_p":7})", {}).has_value());
+  const auto config = parse_generation_config(R"({"temperature":0.6,"top_p":0.95,"eos":1})", {});
+  EXPECT_EQ(config->temperature, 0.6);
+}
+
+}  // namespace
+}  // namespace fathom::api
