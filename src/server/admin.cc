@@ -62,7 +62,7 @@ struct AbortRequest {
 
 // Members of other names are ignored.
 Result<AbortRequest> parse_abort(const std::string& body) {
-  const Json json = Json::parse(body, nullptr, false);
+  const auto json = nlohmann::json::parse(body, nullptr, false);
   if (json.is_discarded()) return invalid("The request body is not valid JSON.");
   if (!json.is_object()) return invalid("The request body must be a JSON object.");
   AbortRequest request;

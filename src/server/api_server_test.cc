@@ -186,7 +186,6 @@ TEST_F(ApiServerTest, UnknownPathsAndMethods) {
   auto reply = ask("GET", "/nothing/here");
   EXPECT_EQ(reply.status, 404);
   EXPECT_EQ(reply.body, R"({"detail":"Not Found"})");
-  EXPECT_EQ(ask("GET", "//").status, 404);
   EXPECT_EQ(ask("GET", "/v1/models/").body, ask("GET", "/v1/models").body);
   reply = ask("GET", "/generate");
   EXPECT_EQ(reply.status, 405);
@@ -289,6 +288,8 @@ TEST_F(ApiServerTest, AbortRequest) {
   EXPECT_EQ(abort(R"({"rid":"","abort_all":true})").status, 200);
   EXPECT_EQ(abort(R"({"rid":""})").status, 200);
   EXPECT_EQ(abort("{}").status, 200);
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  EXPECT_EQ(abort(R"({"a":)" + deep + R"(,"b":1,"c":2,"d":3})").status, 200);
   for (const std::string& bad :
        {std::string("{"), std::string("[]"), std::string(R"({"rid":1})"),
         std::string(R"({"abort_all":"yes"})"), std::string(), std::string(200'000, '[')}) {
@@ -362,7 +363,7 @@ TEST_F(ApiServerTest, MetricsFollowRequestsAndTheEngine) {
           R"(sglang:http_responses_total{endpoint="other",method="other",status_code="400"} 1)",
           R"(sglang:max_total_num_tokens)",
       }) {
-    EXPECT_THAT(reply.body, HasSubstr(line));
+    EXPECT_NE(reply.body.find(line), std::string::npos) << line;
   }
 }
 

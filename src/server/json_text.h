@@ -6,6 +6,8 @@
 
 namespace fathom {
 
+// For writing only. Growing an ordered object copies its members, recursively: what a client has
+// nested deeply must be parsed into nlohmann::json, which moves them.
 using Json = nlohmann::ordered_json;
 
 // Compact; bytes that are not UTF-8 (a path, a flag) become U+FFFD.

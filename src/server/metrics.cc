@@ -64,11 +64,13 @@ std::string known_method(std::string_view method) {
 }  // namespace
 
 struct Metrics::Impl {
-  explicit Impl(std::string model_name) : model{{"model_name", std::move(model_name)}} {
-    scheduler = model;
-    scheduler.insert(
-        {{"engine_type", "unified"}, {"tp_rank", "0"}, {"pp_rank", "0"}, {"moe_ep_rank", "0"}});
-  }
+  explicit Impl(const std::string& model_name)
+      : model{{"model_name", model_name}},
+        scheduler{{"model_name", model_name},
+                  {"engine_type", "unified"},
+                  {"tp_rank", "0"},
+                  {"pp_rank", "0"},
+                  {"moe_ep_rank", "0"}} {}
 
   Gauge& gauge(const char* name, const char* help) {
     return prometheus::BuildGauge()
@@ -94,8 +96,8 @@ struct Metrics::Impl {
   }
 
   Registry registry;
-  Labels model;
-  Labels scheduler;
+  const Labels model;
+  const Labels scheduler;
   std::mutex scrape;  // one refresh at a time
   int32_t max_running = 0;
 
@@ -126,7 +128,7 @@ struct Metrics::Impl {
           .Name("sglang:startup_time_seconds")
           .Help("Time from the start of the process until it was ready")
           .Register(registry)
-          .Add(Labels{{"model_name", model["model_name"]}, {"phase", "total"}});
+          .Add(Labels{{"model_name", model.at("model_name")}, {"phase", "total"}});
 
   FollowingCounter retractions{
       counter("num_retracted_requests_total", "Retractions", {}, scheduler)};
@@ -228,7 +230,7 @@ struct Metrics::Impl {
                                    .Add({})};
 };
 
-Metrics::Metrics(std::string model_name) : impl_(std::make_unique<Impl>(std::move(model_name))) {}
+Metrics::Metrics(const std::string& model_name) : impl_(std::make_unique<Impl>(model_name)) {}
 Metrics::~Metrics() = default;
 
 void Metrics::set_facts(const ModelFacts& facts) {

@@ -25,7 +25,7 @@ struct FinishedRequest {
 
 class Metrics {
  public:
-  explicit Metrics(std::string model_name);
+  explicit Metrics(const std::string& model_name);
   ~Metrics();
 
   void set_facts(const ModelFacts& facts);  // once, when loaded

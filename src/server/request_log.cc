@@ -20,9 +20,9 @@ std::string quoted(std::string_view text, RequestLogLevel level) {
 }
 
 // Printing recurses, so what clients nest deeper than any real field is left out.
-bool nests_at_most(const Json& json, int depth) {
+bool nests_at_most(const nlohmann::json& json, int depth) {
   if (!json.is_structured()) return true;
-  return depth > 0 && std::ranges::all_of(json, [depth](const Json& child) {
+  return depth > 0 && std::ranges::all_of(json, [depth](const nlohmann::json& child) {
            return nests_at_most(child, depth - 1);
          });
 }
@@ -31,7 +31,7 @@ bool nests_at_most(const Json& json, int depth) {
 Json sampling_fields(const std::string& body) {
   Json found = Json::object();
   if (body.size() > kParsedBytes) return found;
-  const Json json = Json::parse(body, nullptr, false);
+  const auto json = nlohmann::json::parse(body, nullptr, false);
   if (!json.is_object()) return found;
   for (const char* name : {"sampling_params", "max_tokens", "max_completion_tokens", "temperature",
                            "top_p", "top_k", "min_p", "n", "stop", "seed", "stream", "logprobs"}) {

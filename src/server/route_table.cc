@@ -83,8 +83,10 @@ void add_information(std::vector<Route>& table, const RouteOptions& options, Ser
       }));
   Route& card = add(
       "/v1/models/", answering(state, [](const LoadedModel& model, const http::Request& request) {
-        constexpr size_t kPrefix = std::string_view("/v1/models/").size();
-        return model_response(model.facts, std::string_view(request.path).substr(kPrefix));
+        constexpr std::string_view kPrefix = "/v1/models/";  // behind --fastapi-root-path
+        return model_response(
+            model.facts,
+            std::string_view(request.path).substr(request.path.find(kPrefix) + kPrefix.size()));
       }));
   card.any_suffix = true;
   card.errors = ErrorShape::kNested;

@@ -1,0 +1,222 @@
+#include "server/assembly.h"
+
+#include <algorithm>
+#include <ctime>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "base/log.h"
+#include "server/no_tokenizer.h"
+#include "text/builtin_templates.h"
+#include "text/hub.h"
+
+namespace fathom {
+namespace {
+
+HubOptions hub_options(const ServerArgs& args) {
+  HubOptions options;
+  if (!args.revision.empty()) options.revision = args.revision;
+  options.download_dir = args.download_dir;
+  options.cache_dir = args.environment.hf_hub_cache;
+  options.endpoint = args.environment.hf_endpoint;
+  options.token = args.environment.hf_token;
+  options.offline = args.environment.hf_offline;
+  return options;
+}
+
+// One line per file and tenth of it.
+HubProgress logging_progress() {
+  struct Last {
+    std::string file;
+    uint64_t tenth = 0;
+  };
+  return [last = std::make_shared<Last>()](std::string_view file, uint64_t done, uint64_t all) {
+    const uint64_t tenth = all > 0 ? done * 10 / all : 0;
+    if (last->file == file && last->tenth == tenth) return;
+    *last = {std::string(file), tenth};
+    log::info("Downloading {}: {}0 % of {:.1f} MB", file, tenth, static_cast<double>(all) / 1e6);
+  };
+}
+
+Result<std::shared_ptr<const FileSet>> folder_of(const ServerArgs& args, const std::string& name) {
+  const auto folder = TRY(locate_model(name, hub_options(args), logging_progress()));
+  return FileSet::folder(folder);
+}
+
+Result<std::shared_ptr<const FileSet>> tokenizer_files(
+    const ServerArgs& args, const std::shared_ptr<const FileSet>& model) {
+  if (args.tokenizer_path.empty() || args.tokenizer_path == args.model_path) return model;
+  const std::filesystem::path path(args.tokenizer_path);
+  if (path.filename() == "tokenizer.json") return FileSet::folder(path.parent_path());
+  return folder_of(args, args.tokenizer_path);
+}
+
+std::string text_of(const Tokenizer& tokenizer, std::optional<int32_t> id) {
+  return id ? std::string(tokenizer.token_bytes(*id)) : std::string();
+}
+
+// --chat-template: a built-in name or a file; else the checkpoint's own; else none.
+Result<std::shared_ptr<const ChatTemplate>> chat_template(const ServerArgs& args,
+                                                          const Tokenizer& tokenizer) {
+  std::string source(tokenizer.chat_template());
+  if (!args.chat_template.empty()) {
+    if (const auto builtin = builtin_template(args.chat_template)) {
+      source = *builtin;
+    } else {
+      std::ifstream file(args.chat_template, std::ios::binary);
+      if (!file) {
+        return fail(ErrorCode::kNotFound,
+                    "--chat-template {}: neither a readable file nor a built-in template ({}).",
+                    args.chat_template, kBuiltinTemplateNames);
+      }
+      source.assign(std::istreambuf_iterator<char>(file), {});
+    }
+  }
+  if (source.empty()) return std::shared_ptr<const ChatTemplate>();
+  return ChatTemplate::compile(source, text_of(tokenizer, tokenizer.bos()),
+                               text_of(tokenizer, tokenizer.eos()));
+}
+
+SchedulePolicy policy_of(std::string_view name) {
+  if (name == "lpm") return SchedulePolicy::kLpm;
+  if (name == "dfs-weight") return SchedulePolicy::kDfsWeight;
+  if (name == "lof") return SchedulePolicy::kLof;
+  if (name == "random") return SchedulePolicy::kRandom;
+  return SchedulePolicy::kFcfs;
+}
+
+}  // namespace
+
+Result<LoadedFiles> load_files(const ServerArgs& args, LoadModel demo_model) {
+  LoadedFiles files;
+  files.model = args.model_path ? TRY(folder_of(args, *args.model_path)) : demo_model();
+  if (args.skip_tokenizer_init) {
+    files.tokenizer = no_tokenizer();
+    return files;
+  }
+  const auto source = TRY(tokenizer_files(args, files.model));
+  files.tokenizer = TRY(Tokenizer::load(*source));
+  files.chat_template = TRY(chat_template(args, *files.tokenizer));
+  return files;
+}
+
+EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files) {
+  EngineOptions o;
+  o.model = files.model;
+  o.load_format = args.load_format;
+  o.json_model_override = args.json_model_override_args;
+  o.kv_cache_dtype = args.kv_cache_dtype;
+  o.quantization = args.quantization;
+  o.kernel_target = args.kernel_target;
+  o.threads = args.threads;
+  o.cores = args.cores;
+  o.context_length = args.context_length;
+  o.mem_fraction_static = args.mem_fraction_static;
+  o.max_total_tokens = args.max_total_tokens;
+  o.max_running_requests = args.max_running_requests;
+  o.chunked_prefill_size = args.chunked_prefill_size;
+  o.page_size = args.page_size;
+  o.disable_radix_cache = args.disable_radix_cache;
+  o.random_seed = args.random_seed;
+  o.decode_log_interval = args.decode_log_interval;
+  o.enable_nan_detection = args.enable_nan_detection;
+  o.scheduler.policy = policy_of(args.schedule_policy);
+  o.scheduler.max_queued = args.max_queued_requests;
+  o.scheduler.max_prefill_tokens = args.max_prefill_tokens;
+  o.scheduler.prefill_max_requests = args.prefill_max_requests;
+  o.scheduler.mixed_chunk = args.mixed_chunk;
+  o.scheduler.conservativeness = args.schedule_conservativeness;
+  o.scheduler.priority_scheduling = args.enable_priority_scheduling;
+  o.scheduler.low_priority_values_first = args.schedule_low_priority_values_first;
+  o.scheduler.random_seed = args.random_seed;
+  if (!args.skip_tokenizer_init) {
+    const Tokenizer& tokenizer = *files.tokenizer;
+    o.allowed_tokens.resize(static_cast<size_t>(tokenizer.size()));
+    for (int32_t id = 0; id < tokenizer.size(); ++id) {
+      o.allowed_tokens[static_cast<size_t>(id)] = tokenizer.has(id);
+    }
+  }
+  return o;
+}
+
+ApiServerOptions api_server_options(const ServerArgs& args) {
+  ApiServerOptions o;
+  o.http.host = args.host;
+  o.http.port = args.port;
+  o.http.max_body_bytes = static_cast<size_t>(args.max_body_bytes);
+  o.http.keep_alive_timeout = std::chrono::seconds(args.timeout_keep_alive);
+  o.http.threads = std::thread::hardware_concurrency() >= 16 ? 2 : 1;
+  o.routes.server_args = Json::parse(server_args_json(args));
+  o.routes.health_timeout_seconds = args.environment.health_check_timeout;
+  o.routes.enable_metrics = args.enable_metrics;
+  o.served_name = args.served_model_name;
+  o.api_key = args.api_key;
+  o.admin_key = args.admin_api_key;
+  o.root_path = args.fastapi_root_path;
+  const std::string& level = args.log_level_http.empty() ? args.log_level : args.log_level_http;
+  o.access_log = level == "debug" || level == "info";
+  if (args.log_requests) o.request_log = static_cast<RequestLogLevel>(args.log_requests_level);
+  return o;
+}
+
+Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& files,
+                                   const Engine& engine) {
+  api::Settings s;
+  s.served_model_name = args.served_model_name;
+  s.weight_version = args.weight_version;
+  s.vocab_size = engine.model_config().vocab_size;
+  s.context_length = engine.context_length();
+  s.max_request_tokens = engine.max_request_tokens();
+  s.stream_interval = args.stream_interval;
+  s.incremental_streaming_output = args.incremental_streaming_output;
+  s.include_usage_by_default = args.stream_response_default_include_usage;
+  s.allow_auto_truncate = args.allow_auto_truncate;
+  s.trust_request_chat_template = args.trust_request_chat_template;
+  s.priority_scheduling = args.enable_priority_scheduling;
+  s.max_sequences_per_request = args.max_sequences_per_request;
+  if (!args.preferred_sampling_params.empty()) {
+    s.native_defaults =
+        TRY(api::parse_sampling_defaults(args.preferred_sampling_params, s.native_defaults));
+  }
+  s.chat_defaults = s.native_defaults;
+  if (args.sampling_defaults == "model" && files.model->has("generation_config.json")) {
+    const FileBytes config = TRY(files.model->open("generation_config.json"));
+    s.chat_defaults = TRY(api::parse_generation_config(config.text(), s.chat_defaults));
+  }
+  return s;
+}
+
+ModelFacts model_facts(const ServerArgs& args, const LoadedFiles& files, const Engine& engine,
+                       double startup_seconds) {
+  const ModelConfig& config = engine.model_config();
+  const Engine::MemoryUse memory = engine.memory();
+  ModelFacts f;
+  f.model_path = args.model_path.value_or(files.model->location());
+  f.tokenizer_path = args.tokenizer_path.empty() ? f.model_path : args.tokenizer_path;
+  f.served_name = args.served_model_name;
+  f.load_format = args.load_format;
+  f.weight_version = args.weight_version;
+  f.model_type = config.model_type;
+  f.architecture = config.architecture;
+  f.vocab_size = config.vocab_size;
+  f.context_length = engine.context_length();
+  if (config.bos_token >= 0) f.bos_token = config.bos_token;
+  f.eos_tokens = config.eos_tokens;
+  f.pool_tokens = engine.max_total_tokens();
+  f.max_request_tokens = engine.max_request_tokens();
+  f.max_running = engine.plan().max_running;
+  f.page_size = args.page_size;
+  f.weight_bytes = memory.weights;
+  f.kv_bytes = memory.kv;
+  f.scratch_bytes = memory.scratch;
+  f.created = std::time(nullptr);
+  f.startup_seconds = startup_seconds;
+  return f;
+}
+
+size_t text_threads() {
+  return std::clamp(std::thread::hardware_concurrency() / 4, 1u, 8u);
+}
+
+}  // namespace fathom

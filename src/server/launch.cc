@@ -1,0 +1,165 @@
+#include "server/launch.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+#include "base/log.h"
+#include "server/api_server.h"
+#include "server/assembly.h"
+#include "server/generation/generation.h"
+#include "server/stop_signals.h"
+#include "server/warm_up.h"
+#include "server/watchdog.h"
+
+namespace fathom {
+namespace {
+
+constexpr std::chrono::seconds kTick{1};
+constexpr double kEngineGraceSeconds = 5;
+
+double now() {
+  return SteadyClock().now();
+}
+
+std::string url_of(const std::string& host, uint16_t port) {
+  const bool bare_ipv6 = host.find(':') != std::string::npos && !host.starts_with('[');
+  return fmt::format("http://{}:{}", bare_ipv6 ? fmt::format("[{}]", host) : host, port);
+}
+
+void announce(const ServerArgs& args) {
+  log::info("{}", server_args_line(args));
+  for (const auto& [flag, why] : args.values.without_effect()) {
+    log::info("--{} has no effect on the cpu backend: {}", flag, why);
+  }
+  if (!args.model_path) log::info("No --model-path given: serving the embedded demo model.");
+}
+
+// Everything that exists between loading and shutdown. Members are destroyed from the bottom up.
+struct Service {
+  LoadedFiles files;
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<TextPool> pool;
+  std::unique_ptr<GenerationHandlers> handlers;
+};
+
+GenerationRoutes routes_to(GenerationHandlers& handlers) {
+  const auto to = [&handlers](auto method) -> http::Handler {
+    return [&handlers, method](const http::Request& request, http::Responder& responder) {
+      return (handlers.*method)(request, responder);
+    };
+  };
+  return {.generate = to(&GenerationHandlers::generate),
+          .completions = to(&GenerationHandlers::completions),
+          .chat_completions = to(&GenerationHandlers::chat_completions),
+          .tokenize = to(&GenerationHandlers::tokenize),
+          .detokenize = to(&GenerationHandlers::detokenize)};
+}
+
+Status load(const ServerArgs& args, LoadedFiles files, ApiServer& server, Service& service) {
+  const Plan plan = TRY(resolve(engine_options(args, files)));
+  for (const std::string& note : plan.notes) log::warn("{}", note);
+  service.files = std::move(files);
+  service.engine = TRY(Engine::create(plan));
+  service.pool = std::make_unique<TextPool>(text_threads());
+  service.handlers = std::make_unique<GenerationHandlers>(
+      *service.engine, service.files.tokenizer, service.files.chat_template,
+      TRY(api_settings(args, service.files, *service.engine)), *service.pool,
+      &server.state().metrics);
+  LoadedModel model;
+  model.facts =
+      model_facts(args, service.files, *service.engine, server.state().seconds_since_start());
+  model.engine = control_of(*service.engine);
+  model.routes = routes_to(*service.handlers);
+  server.attach(std::move(model));
+  return {};
+}
+
+// Until the first signal. Aborts the process when the engine stands still with work waiting.
+void serve(const ServerArgs& args, Service& service, StopSignals& signals) {
+  Watchdog watchdog(args.watchdog_timeout);
+  while (!signals.wait(kTick)) {
+    const EngineStats stats = service.engine->stats();
+    if (!watchdog.stuck(stats, now())) continue;
+    log::critical(
+        "Watchdog: no step for {:.0f} s with {} running and {} queued requests after {} "
+        "steps; aborting the process.",
+        args.watchdog_timeout, stats.running, stats.queued, stats.steps);
+    std::abort();
+  }
+}
+
+void shut_down(const ServerArgs& args, ApiServer& server, Service& service) {
+  log::info("INFO:     Shutting down");
+  const bool force = std::getenv("SGL_FORCE_SHUTDOWN") != nullptr;
+  if (!force && !server.drain(static_cast<double>(args.graceful_exit_timeout))) {
+    log::warn("{} requests did not finish within {} s (--graceful-exit-timeout); they are aborted.",
+              server.state().generating.load(), args.graceful_exit_timeout);
+  }
+  server.state().enter(Phase::kStopping);
+  service.engine->abort_all();
+  service.engine->shutdown(force ? 0 : kEngineGraceSeconds);
+  server.stop();
+  log::info("INFO:     Application shutdown complete.");
+  log::info("INFO:     Finished server process [{}]", getpid());
+}
+
+Status run(const ServerArgs& args, LoadModel demo_model, StopSignals& signals) {
+  std::unique_ptr<ApiServer> server = TRY(ApiServer::listen(api_server_options(args)));
+  log::info("INFO:     Started server process [{}]", getpid());
+  log::info("INFO:     Waiting for application startup.");
+  Service service;
+  const auto failed = [&server](Error error) {
+    server->stop();
+    return std::unexpected(std::move(error));
+  };
+  auto files = load_files(args, demo_model);
+  if (!files) return failed(std::move(files.error()));
+  if (auto loaded = load(args, std::move(*files), *server, service); !loaded) {
+    return failed(std::move(loaded.error()));
+  }
+  log::info("INFO:     Application startup complete.");
+  log::info("INFO:     Uvicorn running on {} (Press CTRL+C to quit)",
+            url_of(args.host, server->port()));
+  if (!args.skip_server_warmup) {
+    if (auto warm = warm_up(*service.engine, *service.files.tokenizer); !warm) {
+      return failed(std::move(warm.error()));
+    }
+  }
+  signals.be_graceful();
+  server->state().enter(Phase::kServing);
+  log::info("The server is fired up and ready to roll!");
+  serve(args, service, signals);
+  shut_down(args, *server, service);
+  return {};
+}
+
+Status print_plan(const ServerArgs& args, LoadModel demo_model) {
+  const LoadedFiles files = TRY(load_files(args, demo_model));
+  const Plan plan = TRY(resolve(engine_options(args, files)));
+  fmt::print("{}", plan.to_text());
+  return {};
+}
+
+}  // namespace
+
+int run_server(const ServerArgs& args,
+               const std::function<std::shared_ptr<const FileSet>()>& demo_model) {
+  log::init(args.log_level);
+  announce(args);
+  Status status;
+  if (args.dry_run) {
+    status = print_plan(args, demo_model);
+  } else {
+    StopSignals signals;
+    status = run(args, demo_model, signals);
+  }
+  if (status) return 0;
+  log::error("{}", status.error().message);
+  return 1;
+}
+
+}  // namespace fathom
