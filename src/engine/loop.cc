@@ -139,7 +139,8 @@ void EngineLoop::step(const StepPlan& plan) {
     return;
   }
   report(plan);
-  post_events(plan);
+  scheduler_.commit(committed_);  // the plan's contents end here
+  post_events();
 }
 
 void EngineLoop::sample(const StepPlan& plan) {
@@ -177,7 +178,6 @@ void EngineLoop::sample(const StepPlan& plan) {
     const bool draws = s.samples && r.request.sampling.max_new_tokens > 0;
     committed_.push_back(conclude(s, draws ? &rows_[row++] : nullptr, r));
   }
-  scheduler_.commit(committed_);
 }
 
 void EngineLoop::collect_prompt_logprobs(const SequenceStep& s, int32_t first_row, InFlight& r) {
@@ -262,7 +262,7 @@ void EngineLoop::finish(InFlight& r, FinishReason reason) {
   in_flight_.erase(r.id);
 }
 
-void EngineLoop::post_events(const StepPlan&) {
+void EngineLoop::post_events() {
   for (const Committed& c : committed_) {
     InFlight& r = *in_flight_.at(c.id);
     TokenEvent& event = r.event;

@@ -59,7 +59,7 @@ class EngineLoop {
   Committed conclude(const SequenceStep& step, SampleRow* row, InFlight& r);
   void fail_step(const StepPlan& plan, const std::string& why);
   void finish(InFlight& r, FinishReason reason);
-  void post_events(const StepPlan& plan);
+  void post_events();
   void answer_flushes();
   void report(const StepPlan& plan);
   void publish();

@@ -27,8 +27,8 @@ def free_port():
 class Server:
     """A running server. Talks JSON; errors come back as (status, body)."""
 
-    def __init__(self, *flags, env=None, log=None):
-        self.port = free_port()
+    def __init__(self, *flags, port=None, env=None, log=None):
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = log
         self.process = subprocess.Popen(

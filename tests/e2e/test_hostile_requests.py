@@ -66,7 +66,7 @@ def test_bad_chat(demo, body, word):
 def test_unknown_route_and_method(demo):
     assert demo.request("GET", "/nope")[0] == 404
     status, text = demo.request("DELETE", "/generate")
-    assert status == 405 and json.loads(text)["detail"] == "Method Not Allowed"
+    assert status == 405 and "Method Not Allowed" in error_text(text)
 
 
 def raw(server, data, read=True):
@@ -136,7 +136,7 @@ def test_queue_full(launch):
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: server.request("POST", "/generate", body), range(12)))
     codes = sorted(status for status, _ in answers)
-    assert set(codes) == {200, 503} and codes.count(200) >= 3, codes
+    assert set(codes) == {200, 503} and codes.count(200) >= 2, codes
     assert all("queue is full" in text for status, text in answers if status == 503)
 
 

@@ -79,9 +79,7 @@ def test_kill_and_restart_on_the_same_port(launch):
     for _ in range(2):
         server.process.kill()
         server.process.wait()
-        server = launch("--port", port)
-        server.port, server.url = port, f"http://127.0.0.1:{port}"
-        server.wait_ready()
+        server = launch(port=port)
         for i in range(200):
             server.generate(input_ids=[i + 5], sampling_params={"max_new_tokens": 1})
 
