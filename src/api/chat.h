@@ -15,6 +15,7 @@ struct ChatPrompt {
   std::string context_json;  // {"messages", "tools"?, "add_generation_prompt", kwargs...}
   std::string prefill;       // follows the rendered text: the last assistant message, continued
   std::string own_template;  // chat_template_kwargs.chat_template, where trusted
+  bool has_tools = false;
 };
 
 // Reads messages, tools, tool_choice, chat_template_kwargs, reasoning_effort,

@@ -276,7 +276,8 @@ Parsed<ChatPrompt> read_chat_prompt(Fields& fields, const Settings& settings,
   out.key("messages").begin_array();
   for (const auto& message : messages) write_message(out, message);
   out.end_array();
-  if (use_tools && !tools.empty()) {
+  prompt.has_tools = use_tools && !tools.empty();
+  if (prompt.has_tools) {
     out.key("tools").begin_array();
     for (const JsonValue tool : tools) out.raw(simdjson::minify(tool));
     out.end_array();
@@ -302,6 +303,7 @@ Parsed<std::string> render(const ChatPrompt& prompt, const ChatTemplate* chat_te
         "This model has no chat template; start the server with --chat-template, or use "
         "/v1/completions.");
   }
+  if (prompt.has_tools) chat_template = &chat_template->for_tools();
   return TRY(chat_template->render(prompt.context_json)) + prompt.prefill;
 }
 
