@@ -16,7 +16,8 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
   for (int r = 0; r < R; ++r) {
     for (int j = 0; j < W; ++j) total[r][j] = V::zero();
   }
-  for (int32_t k0 = 0; k0 < k_end; k0 += load.block) {
+  int32_t k_block = 0;
+  for (int32_t k0 = 0; k0 < k_end; k0 += load.block, ++k_block) {
     const int32_t stop = k0 + load.block < k_end ? k0 + load.block : k_end;
     F acc[R][W];
     for (int r = 0; r < R; ++r) {
@@ -49,8 +50,9 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
     for (int j = 0; j < W; ++j) {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        total[r][j] = Loader::kScaled ? V::fma(V::set1(load.scale(j, k0)), acc[r][j], total[r][j])
-                                      : acc[r][j];
+        total[r][j] = Loader::kScaled
+                          ? V::fma(V::set1(load.scale(j, k_block)), acc[r][j], total[r][j])
+                          : acc[r][j];
       }
     }
   }
@@ -105,7 +107,7 @@ struct Panel {
   Panel from(int32_t j) const { return {raw.from(j), rows + j * stride, stride, block}; }
   F full(int j, int32_t k) const { return V::load(rows + j * stride + k); }
   F part(int j, int32_t k, int n) const { return V::load_n(rows + j * stride + k, n); }
-  float scale(int j, int32_t k) const { return raw.scale(j, k); }
+  float scale(int j, int32_t k_block) const { return raw.scale(j, k_block); }
 };
 
 template <class Raw>
@@ -178,20 +180,26 @@ struct F8Rows {
   static constexpr bool kPacked = true;
   const MatrixView& w;
   int64_t row;
+  const uint8_t* codes;
+  const float* scales[kTileWeights];  // of the rows of one tile, for block 0 of K
   int32_t block;
-  F8Rows(const MatrixView& matrix, int64_t first) : w(matrix), row(first), block(matrix.block_in) {}
+  F8Rows(const MatrixView& matrix, int64_t first)
+      : w(matrix),
+        row(first),
+        codes(static_cast<const uint8_t*>(w.data) + first * w.in),
+        block(matrix.block_in) {
+    for (int j = 0; j < kTileWeights; ++j) {
+      scales[j] = w.scale + (row + j) / w.block_out * w.scale_stride;
+    }
+  }
   F8Rows from(int32_t j) const { return {w, row + j}; }
   F full(int j, int32_t k) const {
-    const uint8_t* p = static_cast<const uint8_t*>(w.data) + (row + j) * w.in + k;
+    const uint8_t* p = codes + int64_t{j} * w.in + k;
     __builtin_prefetch(p + 1024);
     return f8_full(p);
   }
-  F part(int j, int32_t k, int n) const {
-    return f8_part(static_cast<const uint8_t*>(w.data) + (row + j) * w.in + k, n);
-  }
-  float scale(int j, int32_t k) const {
-    return w.scale[(row + j) / w.block_out * w.scale_stride + k / w.block_in];
-  }
+  F part(int j, int32_t k, int n) const { return f8_part(codes + int64_t{j} * w.in + k, n); }
+  float scale(int j, int32_t k_block) const { return scales[j][k_block]; }
 };
 
 static void rms_norm(const RmsNormArgs& a, int64_t begin, int64_t end) {

@@ -30,8 +30,11 @@ struct alignas(64) TileConfig {
   }
 };
 
-// gcc's tile intrinsics do not say that they read memory: what was written must be there before them.
-inline void publish(const void* written) { asm volatile("" : : "r"(written) : "memory"); }
+// gcc's tile intrinsics do not say that they read memory: what was written must be there before
+// them.
+inline void publish(const void* written) {
+  asm volatile("" : : "r"(written) : "memory");
+}
 
 // For activation tiles of n0 and n1 rows (n1 may be 0: one tile).
 void configure(int n0, int n1) {
@@ -103,13 +106,12 @@ inline void store_results(float (&c)[2][2][kRows][kColumns]) {
   if constexpr (A > 1 && B > 1) _tile_stored(3, c[1][1], 64);
 }
 
-// total += scale of each weight row x the block's sums.
-void add_scaled(const MatrixView& w, int64_t n, int32_t count, int32_t k,
+// total += scale x the block's sums, for each weight row. scales: of the rows, for block 0 of K.
+void add_scaled(const float* const* scales, int32_t count, int64_t k_block,
                 const float (&block)[kRows][kColumns], float (&total)[kRows][kColumns]) {
   for (int32_t i = 0; i < count; ++i) {
-    const float scale = w.scale[(n + i) / w.block_out * w.scale_stride + k / w.block_in];
-    const __m512 sum =
-        _mm512_fmadd_ps(_mm512_set1_ps(scale), _mm512_load_ps(block[i]), _mm512_load_ps(total[i]));
+    const __m512 scale = _mm512_set1_ps(scales[i][k_block]);
+    const __m512 sum = _mm512_fmadd_ps(scale, _mm512_load_ps(block[i]), _mm512_load_ps(total[i]));
     _mm512_store_ps(total[i], sum);
   }
 }
@@ -131,33 +133,65 @@ struct Panel {
   WeightTiles tiles[2];
   int64_t n;
   int32_t count;
+  // FP8 only.
+  uint16_t* scratch[2];            // where the tiles lie
+  const float* scales[2 * kRows];  // of each row, for block 0 of K
+  bool unpacked = false;           // the tiles hold all blocks
   int32_t rows_of(int a) const { return a == 0 ? (count < kRows ? count : kRows) : count - kRows; }
 };
 
+// K [k0, stop) of weight rows [n, n + count) as BF16 tiles.
+void unpack_block(const MatrixView& w, int64_t n, int32_t count, int32_t k0, int32_t stop,
+                  uint16_t* tiles) {
+  constexpr int32_t kTile = kRows * kStep;
+  for (int32_t i = 0; i < count; ++i) {
+    const uint8_t* row = static_cast<const uint8_t*>(w.data) + (n + i) * w.in;
+    uint16_t* tile = tiles + i * kStep;
+    int32_t k = k0;
+    for (; k + 2 * kStep <= stop; k += 2 * kStep, tile += 2 * kTile) {
+      __m512i first, second;
+      _mm_prefetch(reinterpret_cast<const char*>(row + k + 512), _MM_HINT_T0);
+      f8::widen(_mm512_loadu_si512(row + k), first, second);
+      _mm512_store_si512(tile, first);
+      _mm512_store_si512(tile + kTile, second);
+    }
+    for (; k < stop; k += kStep, tile += kTile) {
+      const int32_t left = stop - k < kStep ? stop - k : kStep;
+      const auto mask = static_cast<__mmask32>((uint64_t{1} << left) - 1);
+      _mm512_store_si512(tile, f8::widen(_mm256_maskz_loadu_epi8(mask, row + k)));
+    }
+  }
+}
+
 template <bool kScaled, int A, int B>
 void results(const MatmulArgs& a, const Panel& panel, const ActivationTile (&x)[2]) {
+  const MatrixView& w = a.w;
   alignas(64) float total[2][2][kRows][kColumns];
   if constexpr (!kScaled) {
     zero_results<A, B>();
-    multiply<A, B>(panel.tiles, x, 0, (a.w.in + kStep - 1) / kStep, 0);
+    multiply<A, B>(panel.tiles, x, 0, (w.in + kStep - 1) / kStep, 0);
     store_results<A, B>(total);
   } else {
     alignas(64) float block[2][2][kRows][kColumns];
     for (int i = 0; i < A; ++i) {
       for (int j = 0; j < B; ++j) __builtin_memset(total[i][j], 0, sizeof total[i][j]);
     }
-    const int64_t steps = (a.w.block_in + kStep - 1) / kStep;
     int64_t done = 0;
-    for (int32_t k = 0; k < a.w.in; k += a.w.block_in) {
-      const int64_t left = (a.w.in - k + kStep - 1) / kStep;
-      const int64_t end = done + (left < steps ? left : steps);
+    int64_t k_block = 0;
+    for (int32_t k = 0; k < w.in; k += w.block_in, ++k_block) {
+      const int32_t stop = w.in - k < w.block_in ? w.in : k + w.block_in;
+      const int64_t end = done + (stop - k + kStep - 1) / kStep;
+      for (int i = 0; i < A && !panel.unpacked; ++i) {
+        unpack_block(w, panel.n + kRows * i, panel.rows_of(i), k, stop,
+                     panel.scratch[i] + done * kRows * kStep);
+      }
       zero_results<A, B>();
       multiply<A, B>(panel.tiles, x, done, end, k / 2);
       store_results<A, B>(block);
       done = end;
       for (int i = 0; i < A; ++i) {
         for (int j = 0; j < B; ++j) {
-          add_scaled(a.w, panel.n + kRows * i, panel.rows_of(i), k, block[i][j], total[i][j]);
+          add_scaled(panel.scales + kRows * i, panel.rows_of(i), k_block, block[i][j], total[i][j]);
         }
       }
     }
@@ -196,28 +230,11 @@ struct Bf16Weights {
   }
 };
 
-// FP8 codes as BF16, tile after tile; each block of K starts a new tile.
+// FP8 codes as BF16, tile after tile; each block of K starts a new tile. Unpacked block by block as
+// the first activation tiles come by, so that a single row finds them in L1.
 struct F8Weights {
   static constexpr bool kScaled = true;
-  static WeightTiles tiles(const MatrixView& w, int64_t n, int32_t count, uint16_t* scratch) {
-    const uint8_t* rows = static_cast<const uint8_t*>(w.data) + n * w.in;
-    uint16_t* tile = scratch;
-    for (int32_t k0 = 0; k0 < w.in; k0 += w.block_in) {
-      const int32_t stop = k0 + w.block_in < w.in ? k0 + w.block_in : w.in;
-      for (int32_t k = k0; k < stop; k += kStep, tile += kRows * kStep) {
-        const int32_t left = stop - k < kStep ? stop - k : kStep;
-        for (int32_t i = 0; i < kRows; ++i) {
-          const uint8_t* p = rows + int64_t{i} * w.in + k;
-          __m512i v = _mm512_setzero_si512();
-          if (i < count) {
-            v = left == kStep ? f8::widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))
-                              : f8::widen(_mm256_maskz_loadu_epi8(
-                                    static_cast<__mmask32>((1u << left) - 1u), p));
-          }
-          _mm512_store_si512(tile + i * kStep, v);
-        }
-      }
-    }
+  static WeightTiles tiles(const MatrixView&, int64_t, int32_t, uint16_t* scratch) {
     return {scratch, kStep, kRows * kStep};
   }
 };
@@ -235,13 +252,18 @@ void row_block(const MatmulArgs& a, int64_t begin, int64_t end, int32_t first, i
     const int32_t left = last - t;
     return ActivationTile{packed + (t - first) * pairs, t, left < kColumns ? left : kColumns};
   };
-  const int64_t panel_floats = padded_steps(a.w) * kRows * kStep;
+  const int64_t tile_floats = padded_steps(a.w) * kRows * kStep;
   int shape = 0;  // the tile configuration in force
   for (int64_t n = begin; n < end; n += 2 * kRows) {
-    Panel panel{.n = n, .count = static_cast<int32_t>(end - n < 2 * kRows ? end - n : 2 * kRows)};
-    panel.tiles[0] = Weights::tiles(a.w, n, panel.rows_of(0), weights);
-    if (panel.count > kRows) {
-      panel.tiles[1] = Weights::tiles(a.w, n + kRows, panel.rows_of(1), weights + panel_floats);
+    Panel panel;
+    panel.n = n;
+    panel.count = static_cast<int32_t>(end - n < 2 * kRows ? end - n : 2 * kRows);
+    for (int i = 0; i < (panel.count > kRows ? 2 : 1); ++i) {
+      panel.scratch[i] = weights + i * tile_floats;
+      panel.tiles[i] = Weights::tiles(a.w, n + kRows * i, panel.rows_of(i), panel.scratch[i]);
+    }
+    for (int32_t i = 0; Weights::kScaled && i < panel.count; ++i) {
+      panel.scales[i] = a.w.scale + (n + i) / a.w.block_out * a.w.scale_stride;
     }
     for (int32_t t = first; t < last; t += 2 * kColumns) {
       const bool two = t + kColumns < last;
@@ -250,6 +272,7 @@ void row_block(const MatmulArgs& a, int64_t begin, int64_t end, int32_t first, i
       if (wanted != shape) configure(x[0].n, x[1].n);
       shape = wanted;
       panel_rows<Weights::kScaled>(a, panel, x);
+      panel.unpacked = true;
     }
   }
 }

@@ -45,12 +45,20 @@ struct F8Rows {
   static constexpr bool kPacked = true;
   const MatrixView& w;
   int64_t row;
+  const uint8_t* codes;
+  const float* scales[kTileWeights];  // of the rows of one tile, for block 0 of K
   int32_t block;
-  F8Rows(const MatrixView& matrix, int64_t first) : w(matrix), row(first), block(matrix.block_in) {}
-  F8Rows from(int32_t j) const { return {w, row + j}; }
-  const uint8_t* at(int j, int32_t k) const {
-    return static_cast<const uint8_t*>(w.data) + (row + j) * w.in + k;
+  F8Rows(const MatrixView& matrix, int64_t first)
+      : w(matrix),
+        row(first),
+        codes(static_cast<const uint8_t*>(w.data) + first * w.in),
+        block(matrix.block_in) {
+    for (int j = 0; j < kTileWeights; ++j) {
+      scales[j] = w.scale + (row + j) / w.block_out * w.scale_stride;
+    }
   }
+  F8Rows from(int32_t j) const { return {w, row + j}; }
+  const uint8_t* at(int j, int32_t k) const { return codes + int64_t{j} * w.in + k; }
   B full(int j, int32_t k) const {
     const uint8_t* p = at(j, k);
     __builtin_prefetch(p + 1024);
@@ -59,9 +67,7 @@ struct F8Rows {
   B part(int j, int32_t k, int n) const {
     return (B)f8::widen(_mm256_maskz_loadu_epi8(mask(n), at(j, k)));
   }
-  float scale(int j, int32_t k) const {
-    return w.scale[(row + j) / w.block_out * w.scale_stride + k / w.block_in];
-  }
+  float scale(int j, int32_t k_block) const { return scales[j][k_block]; }
 };
 
 // Weight rows unpacked to BF16 in scratch, scales still apart.
@@ -77,7 +83,7 @@ struct Panel {
   B part(int j, int32_t k, int n) const {
     return (B)_mm512_maskz_loadu_epi16(mask(n), rows + j * stride + k);
   }
-  float scale(int j, int32_t k) const { return raw.scale(j, k); }
+  float scale(int j, int32_t k_block) const { return raw.scale(j, k_block); }
 };
 
 template <int R, int W, class Loader>
@@ -87,7 +93,8 @@ void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, 
   for (int r = 0; r < R; ++r) {
     for (int j = 0; j < W; ++j) total[r][j] = V::zero();
   }
-  for (int32_t k0 = 0; k0 < k_end; k0 += load.block) {
+  int32_t k_block = 0;
+  for (int32_t k0 = 0; k0 < k_end; k0 += load.block, ++k_block) {
     const int32_t stop = k0 + load.block < k_end ? k0 + load.block : k_end;
     F acc[R][W];
     for (int r = 0; r < R; ++r) {
@@ -118,8 +125,9 @@ void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, 
     for (int j = 0; j < W; ++j) {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        total[r][j] = Loader::kScaled ? V::fma(V::set1(load.scale(j, k0)), acc[r][j], total[r][j])
-                                      : acc[r][j];
+        total[r][j] = Loader::kScaled
+                          ? V::fma(V::set1(load.scale(j, k_block)), acc[r][j], total[r][j])
+                          : acc[r][j];
       }
     }
   }
