@@ -112,7 +112,7 @@ def with_header(header, rest):
     (lambda d: struct.pack("<Q", 2**63) + d[8:], ["does not fit"]),
     (lambda d: struct.pack("<Q", 10**8) + d[8:], ["does not fit"]),
     (lambda d: d[:len(d) // 2], ["truncated"]),
-    (lambda d: d[:8] + b"\xff" * 64 + d[72:], ["JSON object"]),
+    (lambda d: d[:8] + b"\xff" * 64 + d[72:], ["not JSON"]),
     (lambda d: struct.pack("<Q", 80000) + b"[" * 80000, ["JSON object"]),
 ])
 def test_damaged_safetensors(checkpoint, damage, words):
