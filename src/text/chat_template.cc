@@ -1,14 +1,48 @@
 #include "text/chat_template.h"
 
+#include "base/check.h"
 #include "text/builtin_templates.h"
 #include "text/rust_call.h"
 
 namespace fathom {
 namespace {
 
+// `pattern` is ours, so it compiles.
+bool matches(std::string_view source, std::string_view pattern) {
+  ft_regex* regex = ft_regex_compile(pattern.data(), pattern.size());
+  CHECK(regex != nullptr);
+  size_t begin = 0;
+  size_t end = 0;
+  const bool found = ft_regex_find(regex, source.data(), source.size(), &begin, &end) == 1;
+  ft_regex_free(regex);
+  return found;
+}
+
+TemplateHabits habits_of(std::string_view source) {
+  TemplateHabits habits;
+  habits.mentions_tools = matches(source, R"(\btools\b)");
+  habits.wants_content_parts =
+      matches(source, R"(\{%[-+]?\s*for\s+\w+\s+in\s+[^%|(]*\bcontent\b['"]?\]?\s*[-+]?%\})");
+  constexpr std::string_view kArguments = R"((\.arguments|\[['"]arguments['"]\]))";
+  const std::string arguments(kArguments);
+  habits.wants_argument_objects =
+      matches(source, arguments + R"(\s*(\|\s*(tojson|items|dictsort)|\.items|\[))") &&
+      !matches(source, arguments + R"(\s+is\s+string)");
+  return habits;
+}
+
+// The built-in template whose tool turns a checkpoint's own template means; empty: none.
+std::string_view family(std::string_view source) {
+  if (source.find("<｜Assistant｜>") == std::string_view::npos) return "";
+  if (matches(source, R"(\bthinking\b)")) return "deepseek-v3.1";
+  if (source.find("</think>") != std::string_view::npos) return "deepseek-r1";
+  return "deepseek-v3";
+}
+
 class RustTemplate final : public ChatTemplate {
  public:
-  RustTemplate(ft_template* handle, std::string_view source) : handle_(handle), source_(source) {}
+  RustTemplate(ft_template* handle, std::string_view source)
+      : handle_(handle), source_(source), habits_(habits_of(source)) {}
   ~RustTemplate() override { ft_template_free(handle_); }
 
   Result<std::string> render(std::string_view context_json) const override {
@@ -19,10 +53,15 @@ class RustTemplate final : public ChatTemplate {
     return std::string(out.text());
   }
   std::string_view source() const override { return source_; }
+  const TemplateHabits& habits() const override { return habits_; }
+  const ChatTemplate& for_tools() const override { return with_tools_ ? *with_tools_ : *this; }
+  void set_with_tools(std::shared_ptr<const ChatTemplate> other) { with_tools_ = std::move(other); }
 
  private:
   ft_template* handle_;
   std::string source_;
+  TemplateHabits habits_;
+  std::shared_ptr<const ChatTemplate> with_tools_;
 };
 
 }  // namespace
@@ -33,7 +72,13 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::compile(std::string_vi
   ft_template* handle = ft_template_compile(source.data(), source.size(), bos_token.data(),
                                             bos_token.size(), eos_token.data(), eos_token.size());
   if (!handle) return invalid("{}", rust_error());
-  return std::make_shared<RustTemplate>(handle, source);
+  auto compiled = std::make_shared<RustTemplate>(handle, source);
+  if (!compiled->habits().mentions_tools) {
+    if (const auto other = builtin_template(family(source))) {
+      compiled->set_with_tools(TRY(compile(*other, bos_token, eos_token)));
+    }
+  }
+  return compiled;
 }
 
 Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::builtin(std::string_view name) {

@@ -1,5 +1,6 @@
-// Jinja chat templates through the Rust `minijinja` crate, with Python's tojson, string methods and
-// limits on work and output. Immutable after compile, any thread may render.
+// Jinja chat templates through the Rust `minijinja` crate, with Python's tojson, printing and
+// string methods and limits on work and output. Immutable after compile, any thread may render.
+// Chats as clients send them go through render_chat (text/chat_messages.h).
 #pragma once
 
 #include <memory>
@@ -9,6 +10,14 @@
 #include "base/result.h"
 
 namespace fathom {
+
+// What a template expects of its input, judged by its source.
+struct TemplateHabits {
+  bool mentions_tools = false;       // else function descriptions would never reach the model
+  bool wants_content_parts = false;  // loops over the parts of a message's content
+  bool wants_argument_objects =
+      false;  // tojson or items() of call arguments, without a string case
+};
 
 class ChatTemplate {
  public:
@@ -23,6 +32,10 @@ class ChatTemplate {
   // kInvalid with the template's own message when it raises, or when it exceeds its limits.
   virtual Result<std::string> render(std::string_view context_json) const = 0;
   virtual std::string_view source() const = 0;
+  virtual const TemplateHabits& habits() const = 0;
+  // The template for requests with tools: this one, or the built-in one of the same family when
+  // this one ignores tools.
+  virtual const ChatTemplate& for_tools() const = 0;
 };
 
 }  // namespace fathom

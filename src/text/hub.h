@@ -12,7 +12,8 @@ namespace fathom {
 struct HubOptions {
   std::string revision = "main";
   std::filesystem::path download_dir;  // --download-dir; searched first, downloads go there
-  // The environment, read at the edge: HF_HUB_CACHE, HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
+  // The environment, read at the edge: HF_HUB_CACHE, HF_HOME, HF_ENDPOINT, HF_TOKEN,
+  // HF_HUB_OFFLINE.
   std::filesystem::path cache_dir;
   std::string endpoint;
   std::string token;
@@ -22,8 +23,10 @@ struct HubOptions {
 // file, bytes so far, bytes in all.
 using HubProgress = std::function<void(std::string_view, uint64_t, uint64_t)>;
 
-// `model` is a folder, or a hub id "org/name". A snapshot in the cache is used as it is; otherwise
-// config, tokenizer and safetensors files are downloaded. kNotFound names where was searched.
+// May block for hours; call it before serving. Several processes may download at once (files are
+// locked). `model` is a folder, or a hub id "org/name". A snapshot in the cache is used as it is;
+// otherwise config, tokenizer and safetensors files are downloaded. kNotFound names where was
+// searched.
 Result<std::filesystem::path> locate_model(const std::string& model, const HubOptions& options,
                                            const HubProgress& progress);
 

@@ -1,5 +1,8 @@
-// Finds stop strings (and regexes) in text that arrives in pieces; earliest match wins. Holds back
-// the longest suffix that may still become a stop string. Linear in the text.
+// Finds stop strings (and regexes) in text that arrives in pieces. The stop string that ends first
+// wins (of several that end there, the longest), so how the text was cut makes no difference.
+// Regexes see the text so far, at most 4096 bytes back. Holds back the longest suffix that may
+// still become a stop string. Work per byte: one step per stop string, amortised. One thread at a
+// time.
 #pragma once
 
 #include <memory>

@@ -46,7 +46,8 @@ std::string template_source(const Json& config) {
 
 class RustTokenizer final : public Tokenizer {
  public:
-  RustTokenizer(ft_tokenizer* handle, std::string config_text) : handle_(handle), config_text_(std::move(config_text)) {}
+  RustTokenizer(ft_tokenizer* handle, std::string config_text)
+      : handle_(handle), config_text_(std::move(config_text)) {}
   ~RustTokenizer() override { ft_tokenizer_free(handle_); }
 
   // Fills the byte table and what tokenizer_config.json says.

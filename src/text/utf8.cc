@@ -10,7 +10,7 @@ Utf8Step next_utf8(std::string_view bytes) {
   const uint8_t lead = at(0);
   if (lead < 0x80) return {Kind::kCharacter, 1};
   int length = 0;
-  uint8_t low = 0x80;   // range of the second byte
+  uint8_t low = 0x80;  // range of the second byte
   uint8_t high = 0xbf;
   if (lead >= 0xc2 && lead <= 0xdf) {
     length = 2;

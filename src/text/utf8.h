@@ -14,7 +14,8 @@ struct Utf8Step {
 };
 Utf8Step next_utf8(std::string_view bytes);
 
-// One U+FFFD per maximal invalid part, as Python's errors="replace"; an incomplete end counts as one.
+// One U+FFFD per maximal invalid part, as Python's errors="replace"; an incomplete end counts as
+// one.
 std::string replace_invalid_utf8(std::string_view bytes);
 
 inline constexpr std::string_view kReplacement = "\xEF\xBF\xBD";

@@ -47,15 +47,15 @@ void ft_regex_free(ft_regex* regex);
 /* 1 and the byte range of the leftmost match, 0 if there is none. */
 int ft_regex_find(const ft_regex* regex, const char* text, size_t size, size_t* begin, size_t* end);
 
-/* Downloads one file of a model into a Hugging Face cache folder unless it is there; its path comes
- * out. token and endpoint may be empty. progress: called with bytes so far and in all. */
+/* Downloads one file of a model's commit into a Hugging Face cache folder unless it is there; its path
+ * comes out. token and endpoint may be empty. progress: called with bytes so far and in all. */
 typedef void (*ft_progress)(void* context, const char* file, size_t file_size, uint64_t done,
                             uint64_t total);
-int ft_hub_fetch(const char* model, size_t model_size, const char* revision, size_t revision_size,
+int ft_hub_fetch(const char* model, size_t model_size, const char* commit, size_t commit_size,
                  const char* file, size_t file_size, const char* cache, size_t cache_size,
                  const char* endpoint, size_t endpoint_size, const char* token, size_t token_size,
                  ft_progress progress, void* context, ft_buffer* path);
-/* Names of the files of a model's revision, one per line. */
+/* One per line: the commit that a revision (branch, tag, commit) stands for, then its files. */
 int ft_hub_files(const char* model, size_t model_size, const char* revision, size_t revision_size,
                  const char* cache, size_t cache_size, const char* endpoint, size_t endpoint_size,
                  const char* token, size_t token_size, ft_buffer* names);

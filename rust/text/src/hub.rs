@@ -4,7 +4,7 @@
 use crate::{deliver, text, Buffer};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::api::Progress;
-use hf_hub::{Repo, RepoType};
+use hf_hub::{Cache, Repo, RepoType};
 use std::ffi::c_void;
 use std::path::PathBuf;
 
@@ -72,8 +72,8 @@ fn explain(model: &str, what: &str, error: ApiError) -> String {
 pub unsafe extern "C" fn ft_hub_fetch(
     model: *const u8,
     model_size: usize,
-    revision: *const u8,
-    revision_size: usize,
+    commit: *const u8,
+    commit_size: usize,
     file: *const u8,
     file_size: usize,
     cache: *const u8,
@@ -88,8 +88,13 @@ pub unsafe extern "C" fn ft_hub_fetch(
 ) -> i32 {
     deliver(out, || {
         let (model, file) = (text(model, model_size)?, text(file, file_size)?);
-        let api = api(text(cache, cache_size)?, text(endpoint, endpoint_size)?, text(token, token_size)?)?;
-        let repo = api.repo(repo(model, text(revision, revision_size)?));
+        let cache = text(cache, cache_size)?;
+        let api = api(cache, text(endpoint, endpoint_size)?, text(token, token_size)?)?;
+        let commit = text(commit, commit_size)?;
+        if let Some(cached) = Cache::new(PathBuf::from(cache)).repo(repo(model, commit)).get(file) {
+            return Ok(cached.to_string_lossy().into_owned().into_bytes());
+        }
+        let repo = api.repo(repo(model, commit));
         let reporter = Reporter { callback, context, file: file.to_string(), done: 0, total: 0 };
         let path = repo.download_with_progress(file, reporter).map_err(|e| explain(model, file, e))?;
         Ok(path.to_string_lossy().into_owned().into_bytes())
@@ -115,7 +120,8 @@ pub unsafe extern "C" fn ft_hub_files(
         let api = api(text(cache, cache_size)?, text(endpoint, endpoint_size)?, text(token, token_size)?)?;
         let repo = api.repo(repo(model, text(revision, revision_size)?));
         let info = repo.info().map_err(|e| explain(model, "the list of files", e))?;
-        let names: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
-        Ok(names.join("\n").into_bytes())
+        let mut lines = vec![info.sha];
+        lines.extend(info.siblings.into_iter().map(|s| s.rfilename));
+        Ok(lines.join("\n").into_bytes())
     })
 }

@@ -1,13 +1,15 @@
 //! Chat templates: Jinja as transformers sets it up, with limits on work and output.
 
 use crate::{bytes, deliver, handle, text, Buffer};
-use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind};
+use minijinja::value::{Kwargs, Serde, Value, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
+use regex::Regex;
 use serde_json::Value as Json;
 use std::fmt::Write as _;
 use std::io;
 
-const FUEL: u64 = 50_000_000;
+/// Instructions, or 64 bytes of text made, each: about a second and a gigabyte at the very most.
+const FUEL: u64 = 16_000_000;
 const MOST_OUTPUT: usize = 64 << 20;
 const MOST_DEPTH: usize = 200;
 const NAME: &str = "chat_template";
@@ -18,15 +20,12 @@ pub struct Compiled {
     eos: String,
 }
 
-/// `{% generation %}` marks spans for training; it means nothing when rendering.
+/// `{% generation %}` marks spans for training; it means nothing when rendering. A block tag takes its
+/// place, so that blanks around it are trimmed as ever.
 fn without_generation_tags(source: &str) -> String {
-    let mut out = source.to_string();
-    for tag in ["generation", "endgeneration"] {
-        for (open, close) in [("{%", "%}"), ("{%-", "%}"), ("{%", "-%}"), ("{%-", "-%}")] {
-            out = out.replace(&format!("{open} {tag} {close}"), "");
-        }
-    }
-    out
+    let tag = |word: &str| Regex::new(&format!(r"\{{%([-+]?)\s*{word}\s*([-+]?)%\}}")).unwrap();
+    let opened = tag("generation").replace_all(source, "{%$1 if true $2%}");
+    tag("endgeneration").replace_all(&opened, "{%$1 endif $2%}").into_owned()
 }
 
 struct Dump {
@@ -108,15 +107,102 @@ impl Dump {
     }
 }
 
-/// Python writes 1e+30 where Rust writes 1e30.
 fn python_number(n: &serde_json::Number) -> String {
-    let text = n.to_string();
-    match text.split_once('e') {
-        Some((mantissa, exponent)) if !exponent.starts_with('-') => {
-            format!("{mantissa}e+{exponent:0>2}").replace(".0e", "e")
-        }
-        _ => text,
+    match n.as_f64() {
+        Some(x) if n.is_f64() => python_float(x),
+        _ => n.to_string(),
     }
+}
+
+/// Python writes 1e+30 and 1e-05 where Rust writes 1e30 and 1e-5; they change to exponents alike.
+fn python_float(x: f64) -> String {
+    if x.is_nan() {
+        return "nan".into();
+    }
+    let text = format!("{x:?}");
+    match text.split_once('e') {
+        Some((mantissa, exponent)) => {
+            let (sign, digits) = exponent.strip_prefix('-').map_or(("+", exponent), |d| ("-", d));
+            format!("{mantissa}e{sign}{digits:0>2}")
+        }
+        None => text,
+    }
+}
+
+/// What Python's str() (or, inside containers, repr()) makes of a value.
+fn python_text(value: &Value, nested: bool, depth: usize, out: &mut String) -> Result<(), Error> {
+    if depth > MOST_DEPTH {
+        return Err(Error::new(ErrorKind::InvalidOperation, "a value is nested too deeply to print"));
+    }
+    match value.kind() {
+        ValueKind::None => out.push_str("None"),
+        ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number if !value.is_integer() => out.push_str(&python_float(f64::try_from(value.clone())?)),
+        ValueKind::String if nested => python_quoted(value.as_str().unwrap_or_default(), out),
+        ValueKind::Seq | ValueKind::Iterable => {
+            out.push('[');
+            for (i, item) in value.try_iter()?.enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                python_text(&item, true, depth + 1, out)?;
+            }
+            out.push(']');
+        }
+        ValueKind::Map => {
+            out.push('{');
+            for (i, key) in value.try_iter()?.enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                python_text(&key, true, depth + 1, out)?;
+                out.push_str(": ");
+                python_text(&value.get_item(&key)?, true, depth + 1, out)?;
+            }
+            out.push('}');
+        }
+        _ => {
+            let _ = write!(out, "{value}");
+        }
+    }
+    if out.len() > MOST_OUTPUT {
+        return Err(Error::new(ErrorKind::InvalidOperation, "the rendered text is too long"));
+    }
+    Ok(())
+}
+
+fn python_quoted(text: &str, out: &mut String) {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+}
+
+/// The formatter of `{{ value }}`.
+fn print(out: &mut Output, _state: &mut State, value: &Value) -> Result<(), Error> {
+    if let Some(text) = value.as_str() {
+        return out.write_str(text).map_err(Error::from);
+    }
+    let mut text = String::new();
+    python_text(value, false, 0, &mut text)?;
+    out.write_str(&text).map_err(Error::from)
+}
+
+fn string_filter(value: Value) -> Result<Value, Error> {
+    if value.as_str().is_some() {
+        return Ok(value);
+    }
+    let mut text = String::new();
+    python_text(&value, false, 0, &mut text)?;
+    Ok(Value::from(text))
 }
 
 /// json.dumps with the arguments that templates use; unlike Jinja's own filter it escapes nothing for
@@ -183,7 +269,9 @@ impl Compiled {
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(MOST_DEPTH);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(print);
         environment.add_filter("tojson", tojson);
+        environment.add_filter("string", string_filter);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment

@@ -1,0 +1,84 @@
+"""A stand-in Hugging Face hub for tests: three models, in memory, on the loopback.
+
+Prints its port. org/model has two revisions, org/gated wants the token "secret", org/broken breaks
+off in the middle of its weights.
+"""
+
+import json
+import re
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMITS = {"main": "1111aaaa", "v2": "2222bbbb"}
+MODELS = {"org/model", "org/gated", "org/broken"}
+WEIGHTS = bytes(range(250)) * 4000
+
+
+def files(commit):
+    name = {v: k for k, v in COMMITS.items()}[commit]
+    return {
+        "README.md": b"not wanted",
+        "config.json": json.dumps({"revision": name}).encode(),
+        "model.safetensors": WEIGHTS,
+        "tokenizer.json": b"{}",
+    }
+
+
+class Hub(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def refuse(self, status):
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self):
+        info = re.fullmatch(r"/api/models/(org/\w+)(?:/revision/(.+))?", self.path)
+        file = re.fullmatch(r"/(org/\w+)/resolve/([^/]+)/(.+)", self.path)
+        found = info or file
+        if not found or found[1] not in MODELS:
+            return self.refuse(404)
+        revision = found[2] or "main"
+        commit = COMMITS.get(revision, revision)
+        if commit not in COMMITS.values():
+            return self.refuse(404)
+        if found[1] == "org/gated" and self.headers.get("Authorization") != "Bearer secret":
+            return self.refuse(401)
+        if info:
+            body = {"sha": commit, "siblings": [{"rfilename": name} for name in files(commit)]}
+            return self.send(200, json.dumps(body).encode(), {})
+        content = files(commit).get(file[3])
+        if content is None:
+            return self.refuse(404)
+        return self.send_file(commit, file[3], content, broken=found[1] == "org/broken")
+
+    def send_file(self, commit, name, content, broken):
+        headers = {"x-repo-commit": commit, "etag": f'"{commit}-{name}"'}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not wanted:
+            return self.send(200, content, headers)
+        first = int(wanted[1])
+        last = min(int(wanted[2] or len(content)), len(content) - 1)
+        if first >= len(content):
+            return self.refuse(416)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+        breaks = broken and name == "model.safetensors" and last > first
+        self.send(206, content[first : last + 1], headers, breaks)
+
+    def send(self, status, body, headers, breaks=False):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if breaks else body)
+        if breaks:
+            self.close_connection = True
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
