@@ -74,6 +74,9 @@ Status check_quantization(const ModelConfig& config, const LoadOptions& options,
         "quantization method specified in the `quantization` argument ({}).",
         config.quant_method.empty() ? "none" : config.quant_method, flag);
   }
+  if (!flag.empty()) {
+    log::info("--quantization {}: the checkpoint has this format already; nothing to do", flag);
+  }
   if (!config.quant_method.empty() && plain_only) {
     log::warn(
         "config.json names quantization method '{}', but the weights are plain and have no "

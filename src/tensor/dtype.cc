@@ -25,9 +25,13 @@ constexpr std::array<Row, 12> kRows = {{{DType::kF32, "F32", 4},
 
 }  // namespace
 
-size_t size_of(DType dtype) { return kRows[static_cast<size_t>(dtype)].size; }
+size_t size_of(DType dtype) {
+  return kRows[static_cast<size_t>(dtype)].size;
+}
 
-std::string_view name_of(DType dtype) { return kRows[static_cast<size_t>(dtype)].name; }
+std::string_view name_of(DType dtype) {
+  return kRows[static_cast<size_t>(dtype)].name;
+}
 
 std::optional<DType> dtype_from_safetensors(std::string_view name) {
   for (const Row& row : kRows) {

@@ -20,22 +20,44 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// Writes element i of a weight from 16 random bits: uniform in [-scale, scale].
-void write_random(WeightFormat format, std::byte* data, int64_t i, uint32_t bits, float scale) {
-  const float value = (static_cast<float>(bits & 0xffff) / 32767.5f - 1.0f) * scale;
+// Calls write(i, bits) with 16 random bits for each element i of these rows.
+template <class Write>
+void for_each_random(Range rows, int64_t in, uint64_t key, Write&& write) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    for (int64_t k = 0; k < in; k += 4) {
+      const int64_t first = row * in + k;
+      const uint64_t random = mix(key ^ static_cast<uint64_t>(first));
+      for (int64_t i = 0; i < std::min<int64_t>(4, in - k); ++i) {
+        write(first + i, static_cast<uint16_t>(random >> (16 * i)));
+      }
+    }
+  }
+}
+
+// Fills rows with uniform numbers in [-scale, scale]. FP8: with codes of magnitude below 2; the
+// block scale does the rest.
+void fill_rows(WeightFormat format, std::byte* data, Range rows, int64_t in, uint64_t key,
+               float scale) {
+  const auto value = [scale](uint16_t bits) {
+    return (static_cast<float>(bits) / 32767.5f - 1.0f) * scale;
+  };
+  float* floats = reinterpret_cast<float*>(data);
+  uint16_t* halves = reinterpret_cast<uint16_t*>(data);
+  uint8_t* codes = reinterpret_cast<uint8_t*>(data);
   switch (format) {
     case WeightFormat::kF32:
-      reinterpret_cast<float*>(data)[i] = value;
-      break;
+      return for_each_random(rows, in, key,
+                             [&](int64_t i, uint16_t bits) { floats[i] = value(bits); });
     case WeightFormat::kF16:
-      reinterpret_cast<uint16_t*>(data)[i] = float_to_f16(value);
-      break;
+      return for_each_random(
+          rows, in, key, [&](int64_t i, uint16_t bits) { halves[i] = float_to_f16(value(bits)); });
     case WeightFormat::kBF16:
-      reinterpret_cast<uint16_t*>(data)[i] = float_to_bf16(value);
-      break;
-    case WeightFormat::kF8Block:  // codes of magnitude below 2; the block scale does the rest
-      reinterpret_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(bits & 0xbf);
-      break;
+      return for_each_random(
+          rows, in, key, [&](int64_t i, uint16_t bits) { halves[i] = float_to_bf16(value(bits)); });
+    case WeightFormat::kF8Block:
+      return for_each_random(rows, in, key, [&](int64_t i, uint16_t bits) {
+        codes[i] = static_cast<uint8_t>(bits & 0xbf);
+      });
   }
 }
 
@@ -145,18 +167,8 @@ void DummyLoader::fill(WeightFormat format, int32_t out, int32_t in, Matrix& mat
   matrix.view.data = matrix.data.data();
   const uint64_t key = mix(seed_ ^ mix(++next_));
   const float scale = std::sqrt(3.0f / static_cast<float>(in));
-  exec_.parallel(out, [&](Range rows, int) {
-    for (int64_t row = rows.begin; row < rows.end; ++row) {
-      for (int64_t k = 0; k < in; k += 4) {
-        const int64_t first = row * in + k;
-        const uint64_t random = mix(key ^ static_cast<uint64_t>(first));
-        for (int64_t i = 0; i < std::min<int64_t>(4, in - k); ++i) {
-          write_random(format, matrix.data.data(), first + i,
-                       static_cast<uint32_t>(random >> (16 * i)), scale);
-        }
-      }
-    }
-  });
+  exec_.parallel(
+      out, [&](Range rows, int) { fill_rows(format, matrix.data.data(), rows, in, key, scale); });
   if (format != WeightFormat::kF8Block) return;
   const int64_t columns = block_count(in, hints_.block_in);
   const int64_t blocks = block_count(out, hints_.block_out) * columns;
@@ -166,7 +178,7 @@ void DummyLoader::fill(WeightFormat format, int32_t out, int32_t in, Matrix& mat
     return;
   }
   matrix.scales = std::move(*scales);
-  constexpr float kCodesRms = 0.6f;  // of the codes that write_random makes
+  constexpr float kCodesRms = 0.6f;  // of the codes that fill_rows makes
   std::fill_n(matrix.scales.as<float>(), blocks,
               1.0f / (kCodesRms * std::sqrt(static_cast<float>(in))));
   matrix.view.scale = matrix.scales.as<float>();
