@@ -7,7 +7,8 @@ mod template;
 mod tokenizer;
 
 use std::cell::RefCell;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{catch_unwind, set_hook, AssertUnwindSafe};
+use std::sync::Once;
 
 thread_local! {
     static ERROR: RefCell<String> = const { RefCell::new(String::new()) };
@@ -54,6 +55,9 @@ fn remember(message: String) {
 
 /// Runs `work`; a failure or a panic is remembered for `ft_error` and becomes None.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Option<T> {
+    // The caller reports; the standard hook would write a trace to the server's log for a bad file.
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| set_hook(Box::new(|_| {})));
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Some(value),
         Ok(Err(message)) => {

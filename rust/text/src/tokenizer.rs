@@ -36,6 +36,18 @@ fn byte_of_char() -> HashMap<char, u8> {
     map
 }
 
+/// The byte table below is true of byte-level vocabularies only, which all of DeepSeek's are.
+fn require_byte_level(tokenizer: &Tokenizer) -> Result<(), String> {
+    let parts = [
+        serde_json::to_string(&tokenizer.get_decoder()),
+        serde_json::to_string(&tokenizer.get_pre_tokenizer()),
+    ];
+    if parts.iter().flatten().any(|json| json.contains("\"type\":\"ByteLevel\"")) {
+        return Ok(());
+    }
+    Err("tokenizer.json: neither decoder nor pre_tokenizer is ByteLevel; only byte-level tokenizers are supported".into())
+}
+
 /// Special flags that tokenizer_config.json sets against tokenizer.json.
 fn overrides(config: &[u8]) -> Result<HashMap<u32, bool>, String> {
     let mut flags = HashMap::new();
@@ -59,7 +71,10 @@ fn overrides(config: &[u8]) -> Result<HashMap<u32, bool>, String> {
 
 impl Loaded {
     fn load(json: &[u8], config: &[u8]) -> Result<Self, String> {
+        // The tokenizer crate panics on some damaged files; their place is better said here.
+        serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|e| format!("tokenizer.json: {e}"))?;
         let tokenizer = Tokenizer::from_bytes(json).map_err(|e| format!("tokenizer.json: {e}"))?;
+        require_byte_level(&tokenizer)?;
         let special = overrides(config)?;
         let added = tokenizer.get_added_tokens_decoder();
         let map = byte_of_char();
@@ -75,7 +90,9 @@ impl Loaded {
                 },
                 None => Token { flags: 0, bytes: running_text(&content, &map) },
             };
-            tokens.insert(id, token);
+            if tokens.insert(id, token).is_some() {
+                return Err(format!("tokenizer.json: token {content:?} has id {id}, which another token has too"));
+            }
         }
         if tokens.is_empty() {
             return Err("tokenizer.json: the vocabulary is empty".into());
