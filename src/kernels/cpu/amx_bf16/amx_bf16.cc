@@ -140,17 +140,28 @@ struct Panel {
   int32_t rows_of(int a) const { return a == 0 ? (count < kRows ? count : kRows) : count - kRows; }
 };
 
-// K [k0, stop) of weight rows [n, n + count) as BF16 tiles.
-void unpack_block(const MatrixView& w, int64_t n, int32_t count, int32_t k0, int32_t stop,
-                  uint16_t* tiles) {
+// Where to prefetch from for weight row `row` at k: further on, and from the row's end to the row
+// of the next panel.
+const char* ahead(const MatrixView& w, const uint8_t* row, int32_t k) {
+  constexpr int32_t kAhead = 512;
+  const int64_t at = k + kAhead < w.in ? k + kAhead : k + kAhead - w.in + int64_t{2 * kRows} * w.in;
+  return reinterpret_cast<const char*>(row + at);
+}
+
+// Block b of K of the panel's row tile i, as BF16 tiles.
+void unpack_block(const MatrixView& w, const Panel& panel, int i, int64_t b) {
   constexpr int32_t kTile = kRows * kStep;
-  for (int32_t i = 0; i < count; ++i) {
-    const uint8_t* row = static_cast<const uint8_t*>(w.data) + (n + i) * w.in;
-    uint16_t* tile = tiles + i * kStep;
-    int32_t k = k0;
+  const int32_t begin = static_cast<int32_t>(b * w.block_in);
+  const int32_t stop = w.in - begin < w.block_in ? w.in : begin + w.block_in;
+  uint16_t* tiles = panel.scratch[i] + b * steps_per_block(w) * kTile;
+  for (int32_t r = 0; r < panel.rows_of(i); ++r) {
+    const uint8_t* row =
+        static_cast<const uint8_t*>(w.data) + (panel.n + kRows * i + r) * int64_t{w.in};
+    uint16_t* tile = tiles + r * kStep;
+    int32_t k = begin;
     for (; k + 2 * kStep <= stop; k += 2 * kStep, tile += 2 * kTile) {
       __m512i first, second;
-      _mm_prefetch(reinterpret_cast<const char*>(row + k + 512), _MM_HINT_T0);
+      _mm_prefetch(ahead(w, row, k), _MM_HINT_T0);
       f8::widen(_mm512_loadu_si512(row + k), first, second);
       _mm512_store_si512(tile, first);
       _mm512_store_si512(tile + kTile, second);
@@ -163,38 +174,49 @@ void unpack_block(const MatrixView& w, int64_t n, int32_t count, int32_t k0, int
   }
 }
 
+using Results = float[2][2][kRows][kColumns];
+
+template <int A, int B>
+void plain_results(const MatrixView& w, const Panel& panel, const ActivationTile (&x)[2],
+                   Results& total) {
+  zero_results<A, B>();
+  multiply<A, B>(panel.tiles, x, 0, (w.in + kStep - 1) / kStep, 0);
+  store_results<A, B>(total);
+}
+
+template <int A, int B>
+void scaled_results(const MatrixView& w, const Panel& panel, const ActivationTile (&x)[2],
+                    Results& total) {
+  alignas(64) Results block;
+  __builtin_memset(total, 0, sizeof total);
+  const int64_t blocks = (w.in + w.block_in - 1) / w.block_in;
+  const int64_t steps = steps_per_block(w);
+  const auto unpack = [&](int64_t b) {
+    for (int i = 0; i < A && !panel.unpacked; ++i) unpack_block(w, panel, i, b);
+  };
+  unpack(0);
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t left = (w.in - b * w.block_in + kStep - 1) / kStep;
+    zero_results<A, B>();
+    multiply<A, B>(panel.tiles, x, b * steps, b * steps + (left < steps ? left : steps),
+                   b * w.block_in / 2);
+    if (b + 1 < blocks) unpack(b + 1);  // while the tiles multiply
+    store_results<A, B>(block);
+    for (int i = 0; i < A; ++i) {
+      for (int j = 0; j < B; ++j) {
+        add_scaled(panel.scales + kRows * i, panel.rows_of(i), b, block[i][j], total[i][j]);
+      }
+    }
+  }
+}
+
 template <bool kScaled, int A, int B>
 void results(const MatmulArgs& a, const Panel& panel, const ActivationTile (&x)[2]) {
-  const MatrixView& w = a.w;
-  alignas(64) float total[2][2][kRows][kColumns];
-  if constexpr (!kScaled) {
-    zero_results<A, B>();
-    multiply<A, B>(panel.tiles, x, 0, (w.in + kStep - 1) / kStep, 0);
-    store_results<A, B>(total);
+  alignas(64) Results total;
+  if constexpr (kScaled) {
+    scaled_results<A, B>(a.w, panel, x, total);
   } else {
-    alignas(64) float block[2][2][kRows][kColumns];
-    for (int i = 0; i < A; ++i) {
-      for (int j = 0; j < B; ++j) __builtin_memset(total[i][j], 0, sizeof total[i][j]);
-    }
-    int64_t done = 0;
-    int64_t k_block = 0;
-    for (int32_t k = 0; k < w.in; k += w.block_in, ++k_block) {
-      const int32_t stop = w.in - k < w.block_in ? w.in : k + w.block_in;
-      const int64_t end = done + (stop - k + kStep - 1) / kStep;
-      for (int i = 0; i < A && !panel.unpacked; ++i) {
-        unpack_block(w, panel.n + kRows * i, panel.rows_of(i), k, stop,
-                     panel.scratch[i] + done * kRows * kStep);
-      }
-      zero_results<A, B>();
-      multiply<A, B>(panel.tiles, x, done, end, k / 2);
-      store_results<A, B>(block);
-      done = end;
-      for (int i = 0; i < A; ++i) {
-        for (int j = 0; j < B; ++j) {
-          add_scaled(panel.scales + kRows * i, panel.rows_of(i), k_block, block[i][j], total[i][j]);
-        }
-      }
-    }
+    plain_results<A, B>(a.w, panel, x, total);
   }
   for (int i = 0; i < A; ++i) {
     for (int j = 0; j < B; ++j) {

@@ -41,10 +41,15 @@ inline void transpose(const uint32_t* in, int64_t stride, uint32_t (&out)[16][16
   }
 }
 
-// Tile products that a row of w takes: each block of K is padded to whole steps of 32.
+// Tile products that a block of K takes: 32 K each, the last one padded.
+inline int64_t steps_per_block(const MatrixView& w) {
+  return (w.block_in + 31) / 32;
+}
+
+// Tile products that a row of w takes.
 inline int64_t padded_steps(const MatrixView& w) {
   if (w.format != WeightFormat::kF8Block) return (w.in + 31) / 32;
-  return int64_t{(w.in + w.block_in - 1) / w.block_in} * ((w.block_in + 31) / 32);
+  return (w.in + w.block_in - 1) / w.block_in * steps_per_block(w);
 }
 
 // Pairs of K of a packed row, with room for the last step of a block that starts anywhere.
