@@ -157,6 +157,25 @@ TEST_F(Hub, WhatIsIncompleteNeverLooksComplete) {
     EXPECT_NE(entry.path().filename(), "model.safetensors");
     EXPECT_NE(entry.path().filename(), "config.json");
   }
+  // The next start goes on where this one broke off.
+  options_.offline = false;
+  const auto path = locate("org/broken");
+  ASSERT_TRUE(path) << path.error().message;
+  const std::string weights = read(*path / "model.safetensors");
+  ASSERT_EQ(weights.size(), 1000000u);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    ASSERT_EQ(static_cast<uint8_t>(weights[i]), i % 250) << "byte " << i;
+  }
+}
+
+TEST_F(Hub, AFullButUnnamedPartIsExplained) {
+  // Killed between the last byte and the renaming: the hub has nothing more to send.
+  const fs::path blobs = options_.cache_dir / "models--org--model/blobs";
+  fs::create_directories(blobs);
+  std::ofstream(blobs / "1111aaaa-model.part") << std::string(1000000, 'x');
+  const auto path = locate("org/model");
+  ASSERT_FALSE(path);
+  EXPECT_THAT(path.error().message, HasSubstr("delete its .part file"));
 }
 
 TEST_F(Hub, ALocalFolderIsItself) {

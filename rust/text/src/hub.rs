@@ -62,6 +62,8 @@ fn explain(model: &str, what: &str, error: ApiError) -> String {
         "; set HF_TOKEN to a token that may read it"
     } else if detail.contains("404") {
         "; check the name and --revision"
+    } else if detail.contains("416") {
+        "; an earlier download was broken off at its end: delete its .part file in the cache's blobs folder"
     } else {
         ""
     };
