@@ -338,7 +338,9 @@ struct Scheduler::Impl {
 
   void add_decode_rows() {
     for (const auto& s : running) {
-      if (s->decoding()) add_step(*s, 1);
+      // One admitted in this step may decode at once: retracted before, and all but its last row found
+      // in the cache.
+      if (s->decoding() && s->planned_rows == 0) add_step(*s, 1);
     }
   }
 

@@ -1,0 +1,170 @@
+// The radix tree against an obviously right model: for each namespace, the set of token strings whose
+// KV was handed over. Whatever the order of operations, the books balance and no page has two owners.
+#include "cache/prefix_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+
+namespace fathom {
+namespace {
+
+using Tokens = std::vector<int32_t>;
+
+std::vector<PageId> take(PagePool& pool, int32_t n) {
+  std::vector<PageId> pages;
+  EXPECT_TRUE(pool.take(n, pages));
+  return pages;
+}
+
+TEST(PrefixCache, FindsTheLongestPrefixInWholePages) {
+  PagePool pool(16, 4);
+  PrefixCache cache(pool, true);
+  const Tokens tokens = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+  std::vector<PageId> pages = take(pool, 3);
+  const std::vector<PageId> given = pages;
+  PrefixLease lease;
+  cache.insert("", tokens, pages, lease, 1);
+  EXPECT_EQ(pages, (std::vector<PageId>{given[0], given[1]}));  // the partial last page went back
+  EXPECT_EQ(lease.tokens(), 8);
+  EXPECT_EQ(pool.available(), 14);
+
+  EXPECT_EQ(cache.peek("", tokens, 10), 8);
+  EXPECT_EQ(cache.peek("", tokens, 7), 4);
+  EXPECT_EQ(cache.peek("other", tokens, 10), 0);
+  const Tokens fork = {1, 2, 3, 4, 5, 6, 0, 0};
+  const PrefixMatch match = cache.match("", fork, 8, 2);
+  EXPECT_EQ(match.lease.tokens(), 4);
+  EXPECT_EQ(match.pages, std::vector<PageId>{given[0]});
+}
+
+TEST(PrefixCache, DuplicatesGoBackToThePool) {
+  PagePool pool(16, 1);
+  PrefixCache cache(pool, true);
+  const Tokens tokens = {1, 2, 3};
+  std::vector<PageId> first = take(pool, 3);
+  std::vector<PageId> second = take(pool, 3);
+  PrefixLease a, b;
+  cache.insert("", tokens, first, a, 1);
+  cache.insert("", tokens, second, b, 2);
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(pool.available(), 13);
+  EXPECT_EQ(cache.cached_pages(), 3);
+}
+
+TEST(PrefixCache, LeasedPrefixesAreNotEvicted) {
+  PagePool pool(8, 1);
+  PrefixCache cache(pool, true);
+  std::vector<PageId> old_pages = take(pool, 4);
+  std::vector<PageId> new_pages = take(pool, 4);
+  PrefixLease held, dropped;
+  cache.insert("", Tokens{1, 2, 3, 4}, old_pages, held, 1);
+  cache.insert("", Tokens{5, 6, 7, 8}, new_pages, dropped, 2);
+  dropped = PrefixLease();
+  EXPECT_EQ(cache.evictable_pages(), 4);
+  EXPECT_EQ(cache.evict(100), 4);
+  EXPECT_EQ(cache.peek("", Tokens{1, 2, 3, 4}, 4), 4);
+  held = PrefixLease();
+  cache.flush();
+  EXPECT_EQ(pool.available(), 8);
+}
+
+TEST(PrefixCache, LeastRecentlyUsedLeafGoesFirst) {
+  PagePool pool(4, 1);
+  PrefixCache cache(pool, true);
+  for (int32_t i = 0; i < 4; ++i) {
+    std::vector<PageId> pages = take(pool, 1);
+    PrefixLease lease;
+    cache.insert("", Tokens{i}, pages, lease, i);
+  }
+  cache.match("", Tokens{0}, 1, 10);  // refreshed
+  EXPECT_EQ(cache.evict(1), 1);
+  EXPECT_EQ(cache.peek("", Tokens{0}, 1), 1);
+  EXPECT_EQ(cache.peek("", Tokens{1}, 1), 0);
+}
+
+TEST(PrefixCache, DisabledNeverMatchesAndKeepsNothing) {
+  PagePool pool(4, 1);
+  PrefixCache cache(pool, false);
+  std::vector<PageId> pages = take(pool, 2);
+  PrefixLease lease;
+  cache.insert("", Tokens{1, 2}, pages, lease, 1);
+  EXPECT_TRUE(pages.empty());
+  EXPECT_EQ(pool.available(), 4);
+  EXPECT_EQ(cache.match("", Tokens{1, 2}, 2, 1).lease.tokens(), 0);
+}
+
+// Random operations on a small alphabet, so that prefixes collide all the time.
+class RandomOperations : public testing::TestWithParam<std::tuple<int32_t, int>> {};
+
+TEST_P(RandomOperations, MatchTheModel) {
+  const auto [page_size, seed] = GetParam();
+  constexpr int32_t kPages = 60;
+  PagePool pool(kPages, page_size);
+  PrefixCache cache(pool, true);
+  std::mt19937 random(static_cast<unsigned>(seed));
+  const auto below = [&](int32_t n) { return static_cast<int32_t>(random() % static_cast<unsigned>(n)); };
+
+  struct Held {
+    PrefixLease lease;
+    std::vector<PageId> pages;
+    Tokens tokens;
+  };
+  std::vector<Held> held;
+  // Which tokens a page's KV was computed from: a match must return pages of exactly its tokens.
+  std::map<PageId, Tokens> content;
+  const auto page_content = [&, size = page_size](const Tokens& tokens, size_t i) {
+    return Tokens(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>((i + 1) * static_cast<size_t>(size)));
+  };
+
+  for (int step = 0; step < 20000; ++step) {
+    Tokens tokens(static_cast<size_t>(1 + below(12 * page_size)));
+    for (int32_t& t : tokens) t = below(2);
+    const std::string ns = below(4) ? "" : "salt";
+    if (ns == "salt") tokens[0] = 7;  // so that page contents tell namespaces apart
+    PrefixMatch match = cache.match(ns, tokens, static_cast<int32_t>(tokens.size()), step);
+    ASSERT_EQ(match.lease.tokens() % page_size, 0);
+    ASSERT_EQ(match.pages.size(), static_cast<size_t>(match.lease.tokens() / page_size));
+    for (size_t i = 0; i < match.pages.size(); ++i) {
+      ASSERT_EQ(content.at(match.pages[i]), page_content(tokens, i)) << "step " << step;
+    }
+    ASSERT_EQ(cache.peek(ns, tokens, static_cast<int32_t>(tokens.size())), match.lease.tokens());
+
+    const int32_t need = (static_cast<int32_t>(tokens.size()) + page_size - 1) / page_size -
+                         static_cast<int32_t>(match.pages.size());
+    if (pool.available() < need) cache.evict(need - pool.available());
+    Held h{std::move(match.lease), std::move(match.pages), tokens};
+    if (pool.take(need, h.pages)) {
+      const size_t whole = tokens.size() / static_cast<size_t>(page_size);
+      for (size_t i = 0; i < whole; ++i) {
+        if (i >= h.pages.size() - static_cast<size_t>(need)) content[h.pages[i]] = page_content(tokens, i);
+      }
+      cache.insert(ns, tokens, h.pages, h.lease, step);
+      ASSERT_EQ(h.lease.tokens(), static_cast<int32_t>(whole) * page_size);
+      for (size_t i = 0; i < h.pages.size(); ++i) ASSERT_EQ(content.at(h.pages[i]), page_content(tokens, i));
+      if (below(3) == 0) held.push_back(std::move(h));
+    }
+    while (!held.empty() && (held.size() > 6 || below(4) == 0)) {
+      const auto victim = held.begin() + below(static_cast<int32_t>(held.size()));
+      for (size_t i = 0; i < victim->pages.size(); ++i) {  // a leased prefix stayed as it was
+        ASSERT_EQ(content.at(victim->pages[i]), page_content(victim->tokens, i));
+      }
+      held.erase(victim);
+    }
+    ASSERT_EQ(pool.available() + cache.cached_pages(), kPages) << "step " << step;
+    ASSERT_LE(cache.evictable_pages(), cache.cached_pages());
+  }
+  held.clear();
+  EXPECT_EQ(cache.evictable_pages(), cache.cached_pages());
+  cache.flush();
+  EXPECT_EQ(pool.available(), kPages);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomOperations,
+                         testing::Combine(testing::Values(1, 2, 5), testing::Range(0, 4)));
+
+}  // namespace
+}  // namespace fathom
