@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "api/chat.h"
+#include "text/chat_messages.h"
 
 namespace fathom::api {
 namespace {
@@ -303,8 +304,7 @@ Parsed<std::string> render(const ChatPrompt& prompt, const ChatTemplate* chat_te
         "This model has no chat template; start the server with --chat-template, or use "
         "/v1/completions.");
   }
-  if (prompt.has_tools) chat_template = &chat_template->for_tools();
-  return TRY(chat_template->render(prompt.context_json)) + prompt.prefill;
+  return TRY(render_chat(*chat_template, prompt.context_json)) + prompt.prefill;
 }
 
 }  // namespace fathom::api
