@@ -1,0 +1,109 @@
+#include "device/measure_machine.h"
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
+#include "tensor/buffer.h"
+
+namespace fathom {
+namespace {
+
+constexpr int64_t kBytes = int64_t{1} << 30;
+constexpr int kRepetitions = 5;
+
+template <class F>
+double best_seconds(F&& run) {
+  using Clock = std::chrono::steady_clock;
+  double best = 1e300;
+  for (int i = 0; i < kRepetitions; ++i) {
+    const auto start = Clock::now();
+    run();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+  }
+  return best;
+}
+
+// Sums 64-bit words, eight at a time, so that nothing but the reads takes time.
+uint64_t read_all(const uint64_t* p, int64_t n) {
+  uint64_t sums[8] = {};
+  for (int64_t i = 0; i + 8 <= n; i += 8) {
+    for (int j = 0; j < 8; ++j) sums[j] += p[i + j];
+  }
+  uint64_t total = 0;
+  for (const uint64_t sum : sums) total += sum;
+  return total;
+}
+
+constexpr int kChains = 12;  // independent sums: latency 4 x 2 units, and some to spare
+constexpr int64_t kRounds = 1 << 20;
+
+__attribute__((target("avx512f"))) float fma_avx512() {
+  __m512 sums[kChains] = {};
+  const __m512 x = _mm512_set1_ps(1e-3f);
+  for (int64_t i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 12
+    for (__m512& sum : sums) sum = _mm512_fmadd_ps(sum, x, x);
+  }
+  __m512 total = sums[0];
+  for (const __m512& sum : sums) total = _mm512_add_ps(total, sum);
+  return _mm512_cvtss_f32(total);
+}
+
+__attribute__((target("avx2,fma"))) float fma_avx2() {
+  __m256 sums[kChains] = {};
+  const __m256 x = _mm256_set1_ps(1e-3f);
+  for (int64_t i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 12
+    for (__m256& sum : sums) sum = _mm256_fmadd_ps(sum, x, x);
+  }
+  __m256 total = sums[0];
+  for (const __m256& sum : sums) total = _mm256_add_ps(total, sum);
+  return _mm256_cvtss_f32(total);
+}
+
+float fma_sse() {  // multiply, then add: x86-64 without FMA
+  __m128 sums[kChains] = {};
+  const __m128 x = _mm_set1_ps(1e-3f);
+  for (int64_t i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 12
+    for (__m128& sum : sums) sum = _mm_add_ps(_mm_mul_ps(sum, x), x);
+  }
+  __m128 total = sums[0];
+  for (const __m128& sum : sums) total = _mm_add_ps(total, sum);
+  return _mm_cvtss_f32(total);
+}
+
+struct FmaLoop {
+  float (*run)();
+  int lanes;
+};
+FmaLoop widest_fma() {
+  if (__builtin_cpu_supports("avx512f")) return {fma_avx512, 16};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {fma_avx2, 8};
+  return {fma_sse, 4};
+}
+
+}  // namespace
+
+Result<MachineLimits> measure_machine(Exec& exec) {
+  Buffer buffer = TRY(Buffer::allocate(kBytes));
+  std::atomic<uint64_t> sink = 0;  // keeps the loops alive
+  uint64_t* words = buffer.as<uint64_t>();
+  constexpr int64_t kWords = kBytes / 8;
+  // Written first: reading untouched pages would read one page of zeros again and again.
+  exec.parallel(kWords, [&](Range r, int) { std::fill(words + r.begin, words + r.end, 1); });
+  const double read = best_seconds([&] {
+    exec.parallel(kWords, [&](Range r, int) { sink += read_all(words + r.begin, r.size()); });
+  });
+  const FmaLoop fma = widest_fma();
+  const double compute = best_seconds(
+      [&] { exec.parallel(exec.threads(), [&](Range, int) { sink += fma.run() > 0 ? 1 : 0; }); });
+  const double flops = 2.0 * kChains * kRounds * fma.lanes * exec.threads();
+  return MachineLimits{.read_bytes_per_second = kBytes / read,
+                       .fma_flops_per_second = flops / compute};
+}
+
+}  // namespace fathom

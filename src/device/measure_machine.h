@@ -1,0 +1,18 @@
+// What this machine can do at best, measured in a fraction of a second: the limits to compare a
+// kernel's speed with. For the bench and doctor commands; never on a server's path.
+#pragma once
+
+#include "base/result.h"
+#include "device/exec.h"
+
+namespace fathom {
+
+struct MachineLimits {
+  double read_bytes_per_second;  // all threads reading memory far larger than the caches near them
+  double fma_flops_per_second;   // FP32 multiply-adds (two operations each) from registers
+};
+
+// On the Exec's threads. kExhausted if there is no room for the buffer that is read.
+Result<MachineLimits> measure_machine(Exec& exec);
+
+}  // namespace fathom
