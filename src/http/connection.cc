@@ -24,7 +24,11 @@ std::string name_of(const asio::ip::tcp::socket& socket) {
   error_code ec;
   const auto peer = socket.remote_endpoint(ec);
   if (ec) return "";
-  return fmt::format("{}:{}", peer.address().to_string(), peer.port());
+  auto address = peer.address();
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {  // an IPv4 client of a "::" server
+    address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+  }
+  return fmt::format("{}:{}", address.to_string(), peer.port());
 }
 
 bool may_have_body(int status) {

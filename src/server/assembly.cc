@@ -78,6 +78,21 @@ Result<std::shared_ptr<const ChatTemplate>> chat_template(const ServerArgs& args
                                text_of(tokenizer, tokenizer.eos()));
 }
 
+// The command line this process was started with, its keys hidden however they were given.
+std::string launch_command(const ServerArgs& args) {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string line;
+  for (std::string word; std::getline(file, word, '\0');) {
+    for (const std::string& key : {args.api_key, args.admin_api_key}) {
+      if (key.empty() || !word.ends_with(key)) continue;
+      const size_t kept = word.size() - key.size();
+      if (kept == 0 || word[kept - 1] == '=') word = word.substr(0, kept) + "***";
+    }
+    line += (line.empty() ? "" : " ") + word;
+  }
+  return line;
+}
+
 SchedulePolicy policy_of(std::string_view name) {
   if (name == "lpm") return SchedulePolicy::kLpm;
   if (name == "dfs-weight") return SchedulePolicy::kDfsWeight;
@@ -148,6 +163,7 @@ ApiServerOptions api_server_options(const ServerArgs& args) {
   o.http.keep_alive_timeout = std::chrono::seconds(args.timeout_keep_alive);
   o.http.threads = std::thread::hardware_concurrency() >= 16 ? 2 : 1;
   o.routes.server_args = Json::parse(server_args_json(args));
+  o.routes.server_args["launch_command"] = launch_command(args);
   o.routes.health_timeout_seconds = args.environment.health_check_timeout;
   o.routes.enable_metrics = args.enable_metrics;
   o.served_name = args.served_model_name;
