@@ -9,6 +9,9 @@
 namespace fathom {
 namespace {
 
+// One core converts this many bytes in about the time of a fork.
+constexpr int64_t kNotWorthAFork = 32 << 10;
+
 class CpuCompute final : public Compute {
  public:
   CpuCompute(Exec& exec, const Ops& ops) : exec_(exec), ops_(ops), attention_(exec, ops_) {
@@ -89,10 +92,12 @@ class CpuCompute final : public Compute {
     const ActivationFormat format = kernel_of(g.w).activation;
     if (format == ActivationFormat::kF32) return -1;
     const bool same = !inputs_.empty() && inputs_.back().x == g.x &&
-                      inputs_.back().format == format && inputs_.back().n == g.w.in;
+                      inputs_.back().x_stride == g.x_stride && inputs_.back().n == g.w.in &&
+                      inputs_.back().format == format;
     if (!same) {
-      inputs_.push_back({g.x, g.x_stride, g.x_rows, g.w.in, format, 0, (g.w.in + 31) / 32 * 32});
+      inputs_.push_back({g.x, g.x_stride, 0, g.w.in, format, 0, (g.w.in + 31) / 32 * 32});
     }
+    inputs_.back().rows = std::max(inputs_.back().rows, g.x_rows);
     return static_cast<int32_t>(inputs_.size()) - 1;
   }
 
@@ -106,7 +111,10 @@ class CpuCompute final : public Compute {
       rows += input.rows;
     }
     grow(converted_, bytes);
-    if (rows == 1) return convert(inputs_[0], 0, 1);  // not worth a fork
+    if (bytes <= kNotWorthAFork) {
+      for (const Input& input : inputs_) convert(input, 0, input.rows);
+      return;
+    }
     exec_.parallel(rows, [&](Range r, int) {
       int64_t first = 0;
       for (const Input& input : inputs_) {
@@ -150,7 +158,10 @@ class CpuCompute final : public Compute {
     if (even) {
       exec_.parallel(units, body);
     } else {
-      exec_.parallel_dynamic(units, 4, body);
+      // A kernel prepares its activation rows once per piece: pieces are large while there are
+      // many.
+      const int64_t grain = std::clamp<int64_t>(units / (8 * exec_.threads()), 4, 16);
+      exec_.parallel_dynamic(units, grain, body);
     }
   }
 
