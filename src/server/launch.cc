@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <thread>
 
 #include "base/log.h"
 #include "server/api_server.h"
@@ -148,6 +148,7 @@ Status print_plan(const ServerArgs& args, LoadModel demo_model) {
 
 int run_server(const ServerArgs& args,
                const std::function<std::shared_ptr<const FileSet>()>& demo_model) {
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of our log that goes away must not take us with it
   log::init(args.log_level);
   announce(args);
   Status status;
