@@ -13,17 +13,19 @@ CTEST := ctest --output-on-failure --timeout 600
 build:
 	@tools/install_deps.sh build
 	@cmake --preset release > build.log 2>&1 || { cat build.log; exit 1; }; rm -f build.log
-	@cmake --build --preset release
+	@cmake --build --preset release --target fathom
 
 serve: build
 	@tools/serve_demo.sh $(PORT)
 
 test: build
 	@tools/install_deps.sh test
+	@cmake --build --preset release
 	@tools/run_tests.sh build
 
 unit: build
 	@tools/install_deps.sh test
+	@cmake --build --preset release
 	@cd build && FATHOM_TEST_TOKENIZER=$(CURDIR)/build/test-tokenizer $(CTEST)
 
 e2e: build
