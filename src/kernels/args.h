@@ -95,7 +95,7 @@ struct CombineArgs {
   int64_t y_stride;
 };
 
-enum class KvFormat : uint8_t { kBF16, kF32 };
+enum class KvFormat : uint8_t { kBF16, kF32, kF8E4M3, kF8E5M2 };
 
 // One layer of the latent KV pool: row `slot` holds the normed latent (c) and the rotated key (r),
 // `latent + rope` elements, contiguous.
@@ -104,6 +104,7 @@ struct KvLayer {
   KvFormat format;
   int32_t latent;
   int32_t rope;
+  float scale = 1;  // FP8: value = code * scale
 };
 
 // Writes row t of c and k_pe to pool row slots[t].

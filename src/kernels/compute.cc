@@ -204,11 +204,6 @@ class CpuCompute final : public Compute {
 
 }  // namespace
 
-int64_t MatrixView::bytes() const {
-  static constexpr int64_t kBytes[kWeightFormatCount] = {4, 2, 2, 1};
-  return int64_t{out} * in * kBytes[static_cast<size_t>(format)];
-}
-
 Result<std::unique_ptr<Compute>> Compute::create(Exec& exec, std::string_view target) {
   const Ops ops = TRY(ops_for(target));
   return std::make_unique<CpuCompute>(exec, ops);

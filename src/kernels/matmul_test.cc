@@ -215,7 +215,7 @@ TEST_P(F8Table, CodesAreExact) {
   constexpr int32_t kIn = 200;
   for (const int32_t place : {0, 37, 63, 127, 130, 199}) {
     for (const int32_t rows : {1, 20}) {
-      RandomMatrix w(WeightFormat::kF8Block, 256, kIn, 1);
+      RandomMatrix w(WeightFormat::kF8, 256, kIn, 1);
       std::fill_n(w.codes(), 256 * kIn, uint8_t{0});
       for (int32_t code = 0; code < 256; ++code) {
         w.codes()[code * kIn + place] = static_cast<uint8_t>(code);
@@ -247,7 +247,7 @@ TEST_P(F8Table, GoldenGemm) {
   const MatrixView w{.data = codes.data(),
                      .out = 192,
                      .in = 256,
-                     .format = WeightFormat::kF8Block,
+                     .format = WeightFormat::kF8,
                      .scale = scales.data(),
                      .block_out = 128,
                      .block_in = 128,

@@ -61,4 +61,20 @@ inline float f8e4m3_to_float(uint8_t code) {
   return (code & 0x80) ? -magnitude : magnitude;
 }
 
+// E5M2: the upper byte of a half-precision number, with infinities.
+inline float f8e5m2_to_float(uint8_t code) {
+  return f16_to_float(static_cast<uint16_t>(code << 8));
+}
+
+// E2M1, the low four bits: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives.
+inline float f4e2m1_to_float(uint8_t code) {
+  constexpr float kMagnitudes[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+  return (code & 8) ? -kMagnitudes[code & 7] : kMagnitudes[code & 7];
+}
+
+// E8M0: 2^(code - 127); 0xff is NaN.
+inline float f8e8m0_to_float(uint8_t code) {
+  return code == 0xff ? std::bit_cast<float>(0x7fc00000u) : std::ldexp(1.0f, int{code} - 127);
+}
+
 }  // namespace fathom

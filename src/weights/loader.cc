@@ -54,7 +54,7 @@ void fill_rows(WeightFormat format, std::byte* data, Range rows, int64_t in, uin
     case WeightFormat::kBF16:
       return for_each_random(
           rows, in, key, [&](int64_t i, uint16_t bits) { halves[i] = float_to_bf16(value(bits)); });
-    case WeightFormat::kF8Block:
+    case WeightFormat::kF8:
       return for_each_random(rows, in, key, [&](int64_t i, uint16_t bits) {
         codes[i] = static_cast<uint8_t>(bits & 0xbf);
       });
@@ -169,7 +169,7 @@ void DummyLoader::fill(WeightFormat format, int32_t out, int32_t in, Matrix& mat
   const float scale = std::sqrt(3.0f / static_cast<float>(in));
   exec_.parallel(
       out, [&](Range rows, int) { fill_rows(format, matrix.data.data(), rows, in, key, scale); });
-  if (format != WeightFormat::kF8Block) return;
+  if (format != WeightFormat::kF8) return;
   const int64_t columns = block_count(in, hints_.block_in);
   const int64_t blocks = block_count(out, hints_.block_out) * columns;
   Result<Buffer> scales = Buffer::allocate(static_cast<size_t>(blocks) * sizeof(float));

@@ -402,7 +402,7 @@ static void add_kernels(Ops& ops) {
                                                       matmul<HalfRows<F16>>};
   ops.matmul[static_cast<int>(WeightFormat::kBF16)] = {ActivationFormat::kF32,
                                                        matmul<HalfRows<Bf16>>};
-  ops.matmul[static_cast<int>(WeightFormat::kF8Block)] = {ActivationFormat::kF32, matmul<F8Rows>};
+  ops.matmul[static_cast<int>(WeightFormat::kF8)] = {ActivationFormat::kF32, matmul<F8Rows>};
   ops.rms_norm = rms_norm;
   ops.add = add;
   ops.silu_mul = silu_mul;

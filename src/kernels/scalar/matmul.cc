@@ -1,26 +1,11 @@
 // The specification of the matmuls: float data, double sums, K from 0.
 #include "kernels/ops.h"
 #include "kernels/scalar/scalar.h"
+#include "kernels/weight_value.h"
 #include "tensor/float_formats.h"
 
 namespace fathom::scalar {
 namespace {
-
-float weight_at(const MatrixView& w, int64_t row, int64_t column) {
-  const int64_t i = row * w.in + column;
-  switch (w.format) {
-    case WeightFormat::kF32:
-      return static_cast<const float*>(w.data)[i];
-    case WeightFormat::kF16:
-      return f16_to_float(static_cast<const uint16_t*>(w.data)[i]);
-    case WeightFormat::kBF16:
-      return bf16_to_float(static_cast<const uint16_t*>(w.data)[i]);
-    case WeightFormat::kF8Block:
-      return f8e4m3_to_float(static_cast<const uint8_t*>(w.data)[i]) *
-             w.scale[(row / w.block_out) * w.scale_stride + column / w.block_in];
-  }
-  return 0;
-}
 
 void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void*) {
   for (int64_t n = begin; n < end; ++n) {
@@ -28,7 +13,7 @@ void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void*) {
       const float* x = static_cast<const float*>(a.x) + (a.index ? a.index[t] : t) * a.x_stride;
       double sum = 0;
       for (int32_t k = 0; k < a.w.in; ++k) {
-        sum += static_cast<double>(x[k]) * static_cast<double>(weight_at(a.w, n, k));
+        sum += static_cast<double>(x[k]) * static_cast<double>(weight_value(a.w, n, k));
       }
       a.y[t * a.y_stride + n] = static_cast<float>(sum);
     }

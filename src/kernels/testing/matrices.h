@@ -1,13 +1,15 @@
 // Random rows and weight matrices in every stored format. For tests only.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "kernels/ops.h"
-#include "tensor/float_formats.h"
+#include "kernels/weight_value.h"
 
 namespace fathom {
 
@@ -20,72 +22,92 @@ inline std::vector<float> random_floats(int64_t n, uint32_t seed, float scale = 
 }
 
 inline const char* name_of(WeightFormat format) {
-  static constexpr const char* kNames[kWeightFormatCount] = {"F32", "F16", "BF16", "F8Block"};
+  static constexpr const char* kNames[kWeightFormatCount] = {"F32", "F16", "BF16", "F8",
+                                                             "I8",  "I4",  "Fp4"};
   return kNames[static_cast<int>(format)];
 }
 
-// A matrix of random numbers and its memory.
+// A matrix of random numbers and its memory. block: columns (and, for kF8 and kI8, rows) that share
+// a scale; kI4 takes the largest group size up to it; block_out overrides the rows.
 class RandomMatrix {
  public:
-  RandomMatrix(WeightFormat format, int32_t out, int32_t in, uint32_t seed, int32_t block = 128) {
+  RandomMatrix(WeightFormat format, int32_t out, int32_t in, uint32_t seed, int32_t block = 128,
+               int32_t block_out = 0) {
     std::mt19937 engine(seed);
-    std::normal_distribution<float> normal;
+    view = {.data = nullptr, .out = out, .in = in, .format = format};
+    data_.resize(static_cast<size_t>(view.bytes()) + 64);
+    view.data = data_.data();
     const auto count = static_cast<size_t>(out) * static_cast<size_t>(in);
-    data_.resize(count * 4 + 64);
-    view = {.data = data_.data(), .out = out, .in = in, .format = format};
-    for (size_t i = 0; i < count; ++i) {
-      switch (format) {
-        case WeightFormat::kF32:
-          reinterpret_cast<float*>(data_.data())[i] = normal(engine);
-          break;
-        case WeightFormat::kF16: {  // all finite codes, subnormal ones too
+    std::normal_distribution<float> normal;
+    switch (format) {
+      case WeightFormat::kF32:
+        for (size_t i = 0; i < count; ++i) reinterpret_cast<float*>(codes())[i] = normal(engine);
+        return;
+      case WeightFormat::kF16:  // all finite codes, subnormal ones too
+        for (size_t i = 0; i < count; ++i) {
           const auto code = static_cast<uint16_t>(engine());
           const bool finite = (code & 0x7c00) != 0x7c00;
-          reinterpret_cast<uint16_t*>(data_.data())[i] = finite ? code & 0xbfff : 0x3c00;
-          break;
+          reinterpret_cast<uint16_t*>(codes())[i] = finite ? code & 0xbfff : 0x3c00;
         }
-        case WeightFormat::kBF16:
-          reinterpret_cast<uint16_t*>(data_.data())[i] = float_to_bf16(normal(engine));
-          break;
-        case WeightFormat::kF8Block: {  // all codes but NaN
-          const auto code = static_cast<uint8_t>(engine());
-          data_[i] = (code & 0x7f) == 0x7f ? uint8_t{0x38} : code;
-          break;
+        return;
+      case WeightFormat::kBF16:
+        for (size_t i = 0; i < count; ++i) {
+          reinterpret_cast<uint16_t*>(codes())[i] = float_to_bf16(normal(engine));
         }
-      }
+        return;
+      case WeightFormat::kF8:
+        random_codes(engine);
+        for (uint8_t& code : data_) code = (code & 0x7f) == 0x7f ? 0x38 : code;  // no NaN
+        random_scales(engine, block_out ? block_out : block, block);
+        return;
+      case WeightFormat::kI8:
+        random_codes(engine);
+        random_scales(engine, block_out ? block_out : block, block);
+        return;
+      case WeightFormat::kI4:
+        random_codes(engine);
+        random_scales(
+            engine, 1,
+            static_cast<int32_t>(std::bit_floor(static_cast<uint32_t>(std::min(block, 128)))));
+        zeros_.resize(scales_.size());
+        for (float& zero : zeros_) zero = static_cast<float>(engine() % 16);
+        view.zero = zeros_.data();
+        return;
+      case WeightFormat::kFp4:
+        random_codes(engine);
+        scales8_.resize(static_cast<size_t>(out) * static_cast<size_t>((in + 15) / 16));
+        for (uint8_t& code : scales8_) code = static_cast<uint8_t>(engine() % 0x7f);  // no NaN
+        view.scale8 = scales8_.data();
+        view.global_scale = 0.003f;
+        return;
     }
-    if (format != WeightFormat::kF8Block) return;
-    view.block_out = view.block_in = block;
-    view.scale_stride = (in + block - 1) / block;
-    std::uniform_real_distribution<float> uniform(1e-3f, 1e-2f);
-    scales_.resize(static_cast<size_t>((out + block - 1) / block * view.scale_stride));
-    for (float& s : scales_) s = uniform(engine);
-    view.scale = scales_.data();
   }
 
-  float at(int64_t row, int64_t column) const {
-    const int64_t i = row * view.in + column;
-    switch (view.format) {
-      case WeightFormat::kF32:
-        return static_cast<const float*>(view.data)[i];
-      case WeightFormat::kF16:
-        return f16_to_float(static_cast<const uint16_t*>(view.data)[i]);
-      case WeightFormat::kBF16:
-        return bf16_to_float(static_cast<const uint16_t*>(view.data)[i]);
-      case WeightFormat::kF8Block:
-        return f8e4m3_to_float(data_[static_cast<size_t>(i)]) *
-               view.scale[row / view.block_out * view.scale_stride + column / view.block_in];
-    }
-    return 0;
-  }
+  float at(int64_t row, int64_t column) const { return weight_value(view, row, column); }
 
   uint8_t* codes() { return data_.data(); }
 
   MatrixView view;
 
  private:
+  void random_codes(std::mt19937& engine) {
+    for (uint8_t& code : data_) code = static_cast<uint8_t>(engine());
+  }
+  void random_scales(std::mt19937& engine, int32_t block_out, int32_t block_in) {
+    view.block_out = block_out;
+    view.block_in = block_in;
+    view.scale_stride = (view.in + block_in - 1) / block_in;
+    const int64_t blocks = int64_t{view.out + block_out - 1} / block_out * view.scale_stride;
+    std::uniform_real_distribution<float> uniform(1e-3f, 1e-2f);
+    scales_.resize(static_cast<size_t>(blocks));
+    for (float& s : scales_) s = uniform(engine);
+    view.scale = scales_.data();
+  }
+
   std::vector<uint8_t> data_;
   std::vector<float> scales_;
+  std::vector<float> zeros_;
+  std::vector<uint8_t> scales8_;
 };
 
 // "avx2_BF16" and the like, for names of parameterised tests.

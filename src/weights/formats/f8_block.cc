@@ -64,7 +64,7 @@ Result<Matrix> load(const Checkpoint& checkpoint, const std::string& prefix, int
   matrix.view = {.data = weight.bytes.data(),
                  .out = out,
                  .in = in,
-                 .format = WeightFormat::kF8Block,
+                 .format = WeightFormat::kF8,
                  .scale = values,
                  .block_out = hints.block_out,
                  .block_in = hints.block_in,
@@ -74,6 +74,6 @@ Result<Matrix> load(const Checkpoint& checkpoint, const std::string& prefix, int
 
 }  // namespace
 
-const Format kF8BlockFormat = {"fp8", WeightFormat::kF8Block, claims, names, load};
+const Format kF8BlockFormat = {"fp8", WeightFormat::kF8, claims, names, load};
 
 }  // namespace fathom

@@ -1,6 +1,7 @@
 #include <array>
 #include <cstring>
 
+#include "kernels/weight_value.h"
 #include "tensor/float_formats.h"
 #include "weights/formats/format.h"
 
@@ -51,31 +52,18 @@ const Format* detect_format(const Checkpoint& checkpoint, const std::string& pre
 }
 
 void dequantize(const MatrixView& m, int64_t begin, int64_t end, float* out) {
-  for (int64_t row = begin; row < end; ++row) {
-    for (int64_t k = 0; k < m.in; ++k, ++out) {
-      const int64_t i = row * m.in + k;
-      switch (m.format) {
-        case WeightFormat::kF32:
-          *out = static_cast<const float*>(m.data)[i];
-          break;
-        case WeightFormat::kF16:
-          *out = f16_to_float(static_cast<const uint16_t*>(m.data)[i]);
-          break;
-        case WeightFormat::kBF16:
-          *out = bf16_to_float(static_cast<const uint16_t*>(m.data)[i]);
-          break;
-        case WeightFormat::kF8Block:
-          *out = f8e4m3_to_float(static_cast<const uint8_t*>(m.data)[i]) *
-                 m.scale[(row / m.block_out) * m.scale_stride + k / m.block_in];
-          break;
-      }
-    }
+  for (int64_t row = begin; row < end; ++row, out += m.in) {
+    for (int64_t k = 0; k < m.in; ++k) out[m.order ? m.order[k] : k] = weight_value(m, row, k);
   }
 }
 
 int64_t matrix_bytes(const MatrixView& m) {
-  if (m.format != WeightFormat::kF8Block) return m.bytes();
-  return m.bytes() + (int64_t{m.out} + m.block_out - 1) / m.block_out * m.scale_stride * 4;
+  const bool blocks = m.format == WeightFormat::kF8 || m.format == WeightFormat::kI8 ||
+                      m.format == WeightFormat::kI4;
+  const int64_t scales =
+      blocks ? (int64_t{m.out} + m.block_out - 1) / m.block_out * m.scale_stride : 0;
+  const int64_t small_scales = m.format == WeightFormat::kFp4 ? m.out * ((m.in + 15) / 16) : 0;
+  return m.bytes() + scales * 4 * (m.zero ? 2 : 1) + small_scales + (m.order ? m.in * 4 : 0);
 }
 
 Result<const std::byte*> aligned_bytes(const StoredTensor& tensor, Buffer& copy) {

@@ -48,7 +48,7 @@ inline int64_t steps_per_block(const MatrixView& w) {
 
 // Tile products that a row of w takes.
 inline int64_t padded_steps(const MatrixView& w) {
-  if (w.format != WeightFormat::kF8Block) return (w.in + 31) / 32;
+  if (w.format != WeightFormat::kF8) return (w.in + 31) / 32;
   return (w.in + w.block_in - 1) / w.block_in * steps_per_block(w);
 }
 
