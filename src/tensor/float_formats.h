@@ -61,15 +61,62 @@ inline float f8e4m3_to_float(uint8_t code) {
   return (code & 0x80) ? -magnitude : magnitude;
 }
 
+// Magnitudes below 2^22 to the nearest integer, ties to even, without a call.
+inline uint32_t nearest_integer(float magnitude) {
+  return std::bit_cast<uint32_t>(magnitude + 0x1p23f) & 0x7fffffu;
+}
+
+// Round to nearest, ties to even; beyond 448 saturates, NaN stays NaN.
+inline uint8_t float_to_f8e4m3(float f) {
+  const uint32_t bits = std::bit_cast<uint32_t>(f);
+  const uint32_t sign = (bits >> 24) & 0x80u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<uint8_t>(sign | 0x7f);
+  if (magnitude >= 0x43e00000u) return static_cast<uint8_t>(sign | 0x7e);  // 448
+  if (magnitude < 0x3c800000u) {  // subnormal or zero: steps of 2^-9
+    return static_cast<uint8_t>(sign | nearest_integer(std::bit_cast<float>(magnitude) * 0x1p9f));
+  }
+  const uint32_t rounded = magnitude + 0x7ffffu + ((magnitude >> 20) & 1);
+  return static_cast<uint8_t>(sign | ((rounded - 0x3c000000u) >> 20));
+}
+
 // E5M2: the upper byte of a half-precision number, with infinities.
 inline float f8e5m2_to_float(uint8_t code) {
   return f16_to_float(static_cast<uint16_t>(code << 8));
+}
+
+// Round to nearest, ties to even; beyond 57344 saturates, NaN stays NaN.
+inline uint8_t float_to_f8e5m2(float f) {
+  const uint32_t bits = std::bit_cast<uint32_t>(f);
+  const uint32_t sign = (bits >> 24) & 0x80u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<uint8_t>(sign | 0x7f);
+  if (magnitude >= 0x47600000u) return static_cast<uint8_t>(sign | 0x7b);  // 57344
+  if (magnitude < 0x38800000u) {  // subnormal or zero: steps of 2^-16
+    return static_cast<uint8_t>(sign | nearest_integer(std::bit_cast<float>(magnitude) * 0x1p16f));
+  }
+  const uint32_t rounded = magnitude + 0xfffffu + ((magnitude >> 21) & 1);
+  return static_cast<uint8_t>(sign | ((rounded - 0x38000000u) >> 21));
 }
 
 // E2M1, the low four bits: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives.
 inline float f4e2m1_to_float(uint8_t code) {
   constexpr float kMagnitudes[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
   return (code & 8) ? -kMagnitudes[code & 7] : kMagnitudes[code & 7];
+}
+
+// The nearest of the eight magnitudes, ties to the even code; beyond 6 saturates. NaN gives 6.
+inline uint8_t float_to_f4e2m1(float f) {
+  const float m = std::fabs(f);
+  const int code = m <= 0.25f   ? 0
+                   : m < 0.75f  ? 1
+                   : m <= 1.25f ? 2
+                   : m < 1.75f  ? 3
+                   : m <= 2.5f  ? 4
+                   : m < 3.5f   ? 5
+                   : m <= 5.0f  ? 6
+                                : 7;
+  return static_cast<uint8_t>(code | (std::signbit(f) ? 8 : 0));
 }
 
 // E8M0: 2^(code - 127); 0xff is NaN.
