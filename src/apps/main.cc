@@ -20,6 +20,8 @@ constexpr Command kCommands[] = {
     {"launch_server", fathom::launch_server, "serve a model over HTTP"},
     {"serve", fathom::launch_server, "the same"},
     {"sglang.launch_server", fathom::launch_server, "the same, by SGLang's module name"},
+    {"bench_one_batch", fathom::bench_one_batch, "time one static batch, without a server"},
+    {"sglang.bench_one_batch", fathom::bench_one_batch, "the same, by SGLang's module name"},
     {"doctor", fathom::doctor, "what this machine can run"},
 };
 

@@ -38,6 +38,8 @@ class Model {
   virtual const ModelConfig& config() const = 0;
   // Bytes of weights read in place or packed.
   virtual int64_t weight_bytes() const = 0;
+  // Bytes of weights that the decode of a single row reads: of the experts, its top k.
+  virtual int64_t bytes_per_token() const = 0;
   // Arena bytes needed for a step of at most `rows` rows.
   virtual int64_t scratch_bytes(int32_t rows) const = 0;
 

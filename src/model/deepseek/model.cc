@@ -9,10 +9,14 @@
 namespace fathom::deepseek {
 namespace {
 
-// One visitor more: bytes of the loaded weights.
+// One visitor more: bytes of the loaded weights, and of those in routed experts.
 struct LoadedBytes {
   int64_t bytes = 0;
-  void linear(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
+  int64_t expert_bytes = 0;
+  void linear(const std::string& prefix, int32_t, int32_t, Matrix& m) {
+    bytes += matrix_bytes(m.view);
+    if (prefix.find(".experts.") != std::string::npos) expert_bytes += matrix_bytes(m.view);
+  }
   void source(const std::string&, int32_t, int32_t, Matrix&) {}  // what it became is counted apart
   void table(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
   void router(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
@@ -53,10 +57,17 @@ class DeepseekModel final : public Model {
           layer.attention.key_up.owned_bytes() + layer.attention.value_up.owned_bytes();
     }
     weight_bytes_ = counter.bytes;
+    // A row reads one line of the embedding, and its experts only.
+    bytes_per_token_ = counter.bytes - counter.expert_bytes;
+    if (c_.gate.experts > 0) {
+      bytes_per_token_ += counter.expert_bytes / c_.gate.experts * c_.gate.top_k;
+    }
+    if (!c_.tie_word_embeddings) bytes_per_token_ -= matrix_bytes(w_.embed.view);
   }
 
   const ModelConfig& config() const override { return c_; }
   int64_t weight_bytes() const override { return weight_bytes_; }
+  int64_t bytes_per_token() const override { return bytes_per_token_; }
   int64_t scratch_bytes(int32_t rows) const override;
   void forward(const ForwardBatch& batch, KvPool& kv, Compute& compute, Arena& arena,
                float* logits) override;
@@ -87,6 +98,7 @@ class DeepseekModel final : public Model {
   RotaryTables rotary_;
   MatrixView head_;
   int64_t weight_bytes_ = 0;
+  int64_t bytes_per_token_ = 0;
   const float* hidden_ = nullptr;
   Tap tap_;
   std::vector<GroupedLinear> groups_;  // reused between steps

@@ -216,7 +216,11 @@ Environment Environment::read() {
 }
 
 Result<ServerArgs> parse_server_args(std::span<const std::string> words, const Environment& environment) {
-  ServerArgs args(TRY(parse_options(server_options(), words)));
+  return read_server_args(TRY(parse_options(server_options(), words)), environment);
+}
+
+Result<ServerArgs> read_server_args(OptionValues values, const Environment& environment) {
+  ServerArgs args(std::move(values));
   args.environment = environment;
   const OptionValues& v = args.values;
   args.help = v.flag("help");

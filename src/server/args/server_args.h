@@ -94,6 +94,8 @@ struct ServerArgs {
 std::span<const Option> server_options();
 
 // kInvalid: syntax, exit code 2; kUnsupported: refused, exit code 1.
+Result<ServerArgs> read_server_args(OptionValues values, const Environment& environment);
+// The same from words.
 Result<ServerArgs> parse_server_args(std::span<const std::string> args, const Environment& environment);
 
 // {"model_path": "...", ...}: every option by its snake_case name with its resolved value; secrets are
