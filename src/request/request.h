@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "request/sampling_params.h"
 
 namespace fathom {
+
+class Grammar;  // src/grammar; compiled, immutable, shared
 
 struct LogprobOptions {
   bool enabled = false;
@@ -20,6 +23,7 @@ struct GenerateRequest {
   std::string rid;  // unique among requests in flight
   std::vector<int32_t> input_ids;  // non-empty; every id in [0, vocab_size)
   SamplingParams sampling;
+  std::shared_ptr<const Grammar> grammar;  // sampling.grammar compiled; null when there is none
   LogprobOptions logprob;
   int64_t priority = 0;
   std::string cache_namespace;     // extra_key / cache_salt: different values never share a prefix

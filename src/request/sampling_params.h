@@ -10,6 +10,17 @@
 
 namespace fathom {
 
+// What constrains the output (spec: sampling-and-output 6): the client's text, which src/grammar
+// compiles before the request is submitted.
+struct GrammarSpec {
+  enum class Kind { kJsonSchema, kRegex, kEbnf, kStructuralTag };
+  Kind kind = Kind::kJsonSchema;
+  std::string text;  // JSON object mode is the schema {"type": "object"}
+  // Generated tokens up to and including the first occurrence of these are free; the grammar binds
+  // what follows (the ids of "</think>" for a model that thinks). Empty: it binds from the first.
+  std::vector<int32_t> starts_after;
+};
+
 struct SamplingParams {
   int64_t max_new_tokens = 128;  // 0: prefill only
   int64_t min_new_tokens = 0;    // EOS and stop tokens are masked until then
@@ -27,6 +38,8 @@ struct SamplingParams {
   std::vector<std::string> stop;        // matched on decoded text, by the text layer
   std::vector<std::string> stop_regex;  // likewise
   std::vector<int32_t> stop_token_ids;  // matched by the scheduler
+  std::optional<GrammarSpec> grammar;
+
   bool ignore_eos = false;  // no stop token of any kind ends the sequence
   bool no_stop_trim = false;
   bool skip_special_tokens = true;
