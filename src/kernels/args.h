@@ -68,11 +68,11 @@ struct GatePolicy {
   bool sigmoid = false;        // scores: sigmoid, else softmax over all experts
   bool group_by_top2 = false;  // a group's score: sum of its two best (V3), else its best (V2)
   int32_t experts = 0;
-  int32_t groups = 1;          // consecutive experts; 1: no group limit
+  int32_t groups = 1;  // consecutive experts; 1: no group limit
   int32_t top_groups = 1;
   int32_t top_k = 0;
-  bool normalize = false;      // weights divided by their sum + 1e-20
-  float scale = 1.0f;          // weights multiplied by it
+  bool normalize = false;  // weights divided by their sum + 1e-20
+  float scale = 1.0f;      // weights multiplied by it
 };
 // logits [T, experts] -> ids [T, top_k] (best first, ties to the lower id), weights [T, top_k].
 struct GateArgs {
@@ -85,10 +85,10 @@ struct GateArgs {
 
 // y[t] = base[t] + sum over k, in order, of weight[t,k] * rows[slot[t,k]].
 struct CombineArgs {
-  const float* rows;      // [T * top_k, n]: expert outputs sorted by expert
-  const int32_t* slots;   // [T, top_k]: row of (t, k) in `rows`
-  const float* weights;   // [T, top_k]
-  const float* base;      // [T, n] or null: the shared experts' output
+  const float* rows;     // [T * top_k, n]: expert outputs sorted by expert
+  const int32_t* slots;  // [T, top_k]: row of (t, k) in `rows`
+  const float* weights;  // [T, top_k]
+  const float* base;     // [T, n] or null: the shared experts' output
   int32_t top_k;
   int32_t n;
   float* y;
@@ -137,7 +137,7 @@ struct AttentionArgs {
   const float* q_rope;    // [T, heads, rope], strides below
   int64_t q_rope_row_stride;
   int64_t q_rope_head_stride;
-  float* out;             // [T, heads, latent]
+  float* out;  // [T, heads, latent]
 };
 
 }  // namespace fathom

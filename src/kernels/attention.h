@@ -3,8 +3,9 @@
 // The cache is walked in blocks of kKvBlock positions from position 0. A block yields a partial
 // softmax; partial results are merged in block order, always in this form, so that a row's bits do
 // not depend on chunking, on its neighbours or on the number of threads. There are two schedules of
-// the same arithmetic: many queries (prefill, big batches) keep the running state of a tile and walk
-// its blocks; few queries over a long cache (decode) compute blocks in parallel and merge after.
+// the same arithmetic: many queries (prefill, big batches) keep the running state of a tile and
+// walk its blocks; few queries over a long cache (decode) compute blocks in parallel and merge
+// after.
 #pragma once
 
 #include <vector>
@@ -24,7 +25,7 @@ class Attention {
   // Queries of up to kTileRows rows of one sequence and all heads, against its blocks.
   struct Tile {
     int32_t sequence;
-    int32_t row;     // first row in the sequence
+    int32_t row;  // first row in the sequence
     int32_t rows;
     int32_t blocks;  // of KV that its last row sees
     int32_t first_partial;
@@ -42,8 +43,8 @@ class Attention {
   Exec& exec_;
   const Ops& ops_;
   std::vector<Tile> tiles_;
-  std::vector<int64_t> units_;    // split: first unit of each tile
-  std::vector<Buffer> threads_;   // scratch per thread
+  std::vector<int64_t> units_;   // split: first unit of each tile
+  std::vector<Buffer> threads_;  // scratch per thread
   Buffer partials_;
 };
 

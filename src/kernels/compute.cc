@@ -14,7 +14,8 @@ constexpr int64_t kNotWorthAFork = 32 << 10;
 
 class CpuCompute final : public Compute {
  public:
-  CpuCompute(Exec& exec, const Ops& ops) : exec_(exec), ops_(ops), attention_(exec, ops_) {
+  CpuCompute(Exec& exec, const Ops& ops, Activations activations)
+      : exec_(exec), ops_(ops), activations_(activations), attention_(exec, ops_) {
     scratch_.resize(static_cast<size_t>(exec.threads()));
   }
 
@@ -55,10 +56,20 @@ class CpuCompute final : public Compute {
     const float* x;
     int64_t x_stride;
     int32_t rows;
-    int32_t n;
     ActivationFormat format;
-    int64_t offset;  // into converted_, bytes
-    int64_t stride;  // elements
+    QuantLayout layout;    // kI8; `in` for all
+    const int32_t* order;  // MatrixView::order
+    int64_t offset = 0;    // into converted_, bytes
+
+    int64_t stride() const {  // as MatmulArgs::x_stride
+      if (format == ActivationFormat::kI8) return quant_row_bytes(layout);
+      return (layout.in + 31) / 32 * 32;
+    }
+    int64_t row_bytes() const {
+      return stride() * (format == ActivationFormat::kF32    ? 4
+                         : format == ActivationFormat::kBF16 ? 2
+                                                             : 1);
+    }
   };
 
   template <class Args>
@@ -67,7 +78,10 @@ class CpuCompute final : public Compute {
   }
 
   const MatmulKernel& kernel_of(const MatrixView& w) const {
-    return ops_.matmul[static_cast<size_t>(w.format)];
+    const MatmulKernel& fastest = ops_.matmul[static_cast<size_t>(w.format)];
+    const bool wanted = activations_ == Activations::kFastest &&
+                        (fastest.activation != ActivationFormat::kI8 || takes_integers(w));
+    return wanted ? fastest : ops_.float_matmul[static_cast<size_t>(w.format)];
   }
 
   void clear() {
@@ -90,14 +104,24 @@ class CpuCompute final : public Compute {
   // Index of the converted rows that this product reads; -1: it reads FP32 rows as they are.
   int32_t input_for(const GroupedLinear& g) {
     const ActivationFormat format = kernel_of(g.w).activation;
-    if (format == ActivationFormat::kF32) return -1;
-    const bool same = !inputs_.empty() && inputs_.back().x == g.x &&
-                      inputs_.back().x_stride == g.x_stride && inputs_.back().n == g.w.in &&
-                      inputs_.back().format == format;
-    if (!same) {
-      inputs_.push_back({g.x, g.x_stride, 0, g.w.in, format, 0, (g.w.in + 31) / 32 * 32});
+    if (format == ActivationFormat::kF32 && g.w.order == nullptr) return -1;
+    const Input wanted{
+        .x = g.x,
+        .x_stride = g.x_stride,
+        .rows = g.x_rows,
+        .format = format,
+        .layout = format == ActivationFormat::kI8 ? quant_layout(g.w) : QuantLayout{.in = g.w.in},
+        .order = g.w.order};
+    for (size_t i = inputs_.size(); i-- > 0;) {
+      Input& input = inputs_[i];
+      if (input.x != g.x) break;  // those that share x stand next to each other
+      if (input.x_stride == g.x_stride && input.format == format && input.order == wanted.order &&
+          input.layout == wanted.layout) {
+        input.rows = std::max(input.rows, g.x_rows);
+        return static_cast<int32_t>(i);
+      }
     }
-    inputs_.back().rows = std::max(inputs_.back().rows, g.x_rows);
+    inputs_.push_back(wanted);
     return static_cast<int32_t>(inputs_.size()) - 1;
   }
 
@@ -105,31 +129,58 @@ class CpuCompute final : public Compute {
     if (inputs_.empty()) return;
     int64_t bytes = 0;
     int64_t rows = 0;
+    int64_t widest = 0;  // of those that need to be put in order first
     for (Input& input : inputs_) {
       input.offset = bytes;
-      bytes += (input.rows * input.stride * 2 + 63) / 64 * 64;
+      bytes += input.rows * input.row_bytes();
       rows += input.rows;
+      if (input.order != nullptr) widest = std::max<int64_t>(widest, input.layout.in);
     }
     grow(converted_, bytes);
+    if (widest > 0) {
+      for (Buffer& scratch : scratch_) grow(scratch, widest * 4);
+    }
     if (bytes <= kNotWorthAFork) {
-      for (const Input& input : inputs_) convert(input, 0, input.rows);
+      for (const Input& input : inputs_) convert(input, 0, input.rows, 0);
       return;
     }
-    exec_.parallel(rows, [&](Range r, int) {
+    exec_.parallel(rows, [&](Range r, int thread) {
       int64_t first = 0;
       for (const Input& input : inputs_) {
         const int64_t begin = std::max(r.begin, first);
         const int64_t end = std::min(r.end, first + input.rows);
-        if (begin < end) convert(input, begin - first, end - first);
+        if (begin < end) convert(input, begin - first, end - first, thread);
         first += input.rows;
       }
     });
   }
 
-  void convert(const Input& input, int64_t begin, int64_t end) {
-    ops_.convert[static_cast<size_t>(input.format)](input.x, input.x_stride,
-                                                    converted_.data() + input.offset, input.stride,
-                                                    input.n, begin, end);
+  void convert(const Input& input, int64_t begin, int64_t end, int thread) {
+    if (input.order == nullptr) {
+      convert_rows(input, input.x, input.x_stride, converted_.data() + input.offset, begin, end);
+      return;
+    }
+    auto* ordered = reinterpret_cast<float*>(scratch_[static_cast<size_t>(thread)].data());
+    for (int64_t t = begin; t < end; ++t) {
+      const float* x = input.x + t * input.x_stride;
+      for (int32_t k = 0; k < input.layout.in; ++k) ordered[k] = x[input.order[k]];
+      convert_rows(input, ordered, 0, converted_.data() + input.offset + t * input.row_bytes(), 0,
+                   1);
+    }
+  }
+
+  void convert_rows(const Input& input, const float* x, int64_t x_stride, std::byte* to,
+                    int64_t begin, int64_t end) {
+    if (input.format == ActivationFormat::kI8) {
+      ops_.quantize(input.layout, x, x_stride, to, input.stride(), begin, end);
+    } else if (input.format == ActivationFormat::kBF16) {
+      ops_.convert_bf16(x, x_stride, to, input.stride(), input.layout.in, begin, end);
+    } else {
+      for (int64_t t = begin; t < end; ++t) {
+        std::copy_n(x + t * x_stride, input.layout.in,
+                    reinterpret_cast<float*>(to) + t * input.stride());
+      }
+    }
   }
 
   void run_products() {
@@ -142,7 +193,7 @@ class CpuCompute final : public Compute {
       if (input_of_[i] >= 0) {
         const Input& input = inputs_[static_cast<size_t>(input_of_[i])];
         product.x = converted_.data() + input.offset;
-        product.x_stride = input.stride;
+        product.x_stride = input.stride();
       }
       first_unit_.push_back(units);
       units += (product.w.out + kMatmulPanelRows - 1) / kMatmulPanelRows;
@@ -193,6 +244,7 @@ class CpuCompute final : public Compute {
 
   Exec& exec_;
   Ops ops_;
+  Activations activations_;
   Attention attention_;
   std::vector<Input> inputs_;
   std::vector<MatmulArgs> products_;
@@ -204,9 +256,10 @@ class CpuCompute final : public Compute {
 
 }  // namespace
 
-Result<std::unique_ptr<Compute>> Compute::create(Exec& exec, std::string_view target) {
+Result<std::unique_ptr<Compute>> Compute::create(Exec& exec, std::string_view target,
+                                                 Activations activations) {
   const Ops ops = TRY(ops_for(target));
-  return std::make_unique<CpuCompute>(exec, ops);
+  return std::make_unique<CpuCompute>(exec, ops, activations);
 }
 
 }  // namespace fathom

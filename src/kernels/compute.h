@@ -1,5 +1,5 @@
-// What the model calls: each operation over all rows of a step, threaded by the Exec and computed by
-// the kernels of one target (scalar, avx2, avx512, ...), chosen once at start-up.
+// What the model calls: each operation over all rows of a step, threaded by the Exec and computed
+// by the kernels of one target (scalar, avx2, avx512, ...), chosen once at start-up.
 //
 // Nothing here allocates after construction beyond scratch growing to its high-water mark, and
 // nothing can fail. One Compute belongs to one rank thread.
@@ -23,28 +23,35 @@ std::vector<std::string> runnable_targets();
 // One product y = x . w^T of a linear() call.
 struct LinearOut {
   MatrixView w;
-  float* y;          // [T, w.out]
+  float* y;  // [T, w.out]
   int64_t y_stride;
 };
 
-// Products of one expert or one attention head. Groups that share x should stand next to each other:
-// x is then converted once.
+// Products of one expert or one attention head. Groups that share x should stand next to each
+// other: x is then converted once.
 struct GroupedLinear {
   MatrixView w;
-  const float* x;        // [x_rows, w.in]
+  const float* x;  // [x_rows, w.in]
   int64_t x_stride;
   int32_t x_rows;
   const int32_t* index;  // [rows]: which rows of x; null: rows 0 ... rows - 1
   int32_t rows;
-  float* y;              // [rows, w.out]
+  float* y;  // [rows, w.out]
   int64_t y_stride;
+};
+
+// In what form matmuls read their input rows.
+enum class Activations : uint8_t {
+  kFastest,  // what the weight's format and the target make fastest: FP32, BF16 or INT8
+  kFloat,    // always FP32: quantisation error comes from the weights alone
 };
 
 class Compute {
  public:
   // target: "auto" (the strongest this host runs) or a name; naming one that the host lacks is
   // kUnsupported with the list of those it has.
-  static Result<std::unique_ptr<Compute>> create(Exec& exec, std::string_view target);
+  static Result<std::unique_ptr<Compute>> create(Exec& exec, std::string_view target,
+                                                 Activations activations = Activations::kFastest);
   virtual ~Compute() = default;
 
   virtual std::string_view target() const = 0;

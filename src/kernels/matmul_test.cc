@@ -15,13 +15,19 @@ namespace {
 struct Setup {
   std::string target;
   WeightFormat format;
+  Activations activations = Activations::kFastest;
 };
 
 std::vector<Setup> setups() {
   std::vector<Setup> all;
   for (const std::string& target : runnable_targets()) {
     for (int f = 0; f < kWeightFormatCount; ++f) {
-      all.push_back({target, static_cast<WeightFormat>(f)});
+      const auto format = static_cast<WeightFormat>(f);
+      all.push_back({target, format});
+      const Ops ops = ops_for(target).value();
+      if (ops.matmul[f].activation != ActivationFormat::kF32) {
+        all.push_back({target, format, Activations::kFloat});
+      }
     }
   }
   return all;
@@ -31,7 +37,7 @@ class Matmul : public testing::TestWithParam<Setup> {
  protected:
   std::unique_ptr<Compute> compute(int threads) {
     exec_ = Exec::create({.threads = threads, .cores = {}});
-    return Compute::create(*exec_, GetParam().target).value();
+    return Compute::create(*exec_, GetParam().target, GetParam().activations).value();
   }
   std::vector<float> linear(int threads, const RandomMatrix& w, const std::vector<float>& x,
                             int32_t rows) {
@@ -41,10 +47,36 @@ class Matmul : public testing::TestWithParam<Setup> {
     c->linear(x.data(), w.view.in, rows, out);
     return y;
   }
-  bool rounds_activations() const {
-    const Ops ops = ops_for(GetParam().target).value();
-    return ops.matmul[static_cast<size_t>(GetParam().format)].activation == ActivationFormat::kBF16;
+  const MatmulKernel& kernel_for(const MatrixView& w) const {
+    const auto f = static_cast<size_t>(w.format);
+    const bool fastest = GetParam().activations == Activations::kFastest &&
+                         (ops_.matmul[f].activation != ActivationFormat::kI8 || takes_integers(w));
+    return fastest ? ops_.matmul[f] : ops_.float_matmul[f];
   }
+  // The numbers that the kernel sees when it is given x.
+  std::vector<double> as_seen(const MatrixView& w, const std::vector<float>& x,
+                              int32_t rows) const {
+    std::vector<double> seen(x.begin(), x.end());
+    const ActivationFormat format = kernel_for(w).activation;
+    if (format == ActivationFormat::kBF16) {
+      for (size_t i = 0; i < x.size(); ++i) seen[i] = bf16_to_float(float_to_bf16(x[i]));
+    } else if (format == ActivationFormat::kI8) {
+      const int32_t step = quant_layout(w).unit == 0 ? w.in : kQuantStep;
+      for (int32_t i = 0; i < rows * w.in; ++i) {
+        const int32_t first = i - i % w.in % step;
+        const int32_t last = std::min(first + step, i - i % w.in + w.in);
+        float amax = 1e-10f;
+        for (int32_t j = first; j < last; ++j) {
+          amax = std::max(amax, std::abs(x[static_cast<size_t>(j)]));
+        }
+        const auto at = static_cast<size_t>(i);
+        seen[at] = std::nearbyint(x[at] * (127.0f / amax)) * static_cast<double>(amax / 127.0f);
+      }
+    }
+    return seen;
+  }
+
+  Ops ops_ = ops_for(GetParam().target).value();
 
  private:
   std::unique_ptr<Exec> exec_;
@@ -52,12 +84,34 @@ class Matmul : public testing::TestWithParam<Setup> {
 
 struct Shape {
   int32_t rows, out, in, block;
+  int32_t block_out = 0;  // 0: block
 };
 constexpr Shape kShapes[] = {
-    {1, 1, 1, 128},    {1, 3, 7, 128},      {1, 64, 128, 128},  {2, 17, 33, 128},
-    {3, 24, 64, 128},  {5, 192, 256, 128},  {6, 130, 300, 128}, {7, 20, 1000, 128},
-    {13, 37, 96, 128}, {16, 16, 64, 128},   {64, 40, 257, 128}, {33, 130, 320, 64},
-    {9, 50, 130, 48},  {100, 33, 512, 128}, {17, 144, 31, 16},
+    {1, 1, 1, 128},
+    {1, 3, 7, 128},
+    {1, 64, 128, 128},
+    {2, 17, 33, 128},
+    {3, 24, 64, 128},
+    {5, 192, 256, 128},
+    {6, 130, 300, 128},
+    {7, 20, 1000, 128},
+    {13, 37, 96, 128},
+    {16, 16, 64, 128},
+    {64, 40, 257, 128},
+    {33, 130, 320, 64},
+    {9, 50, 130, 48},
+    {100, 33, 512, 128},
+    {17, 144, 31, 16},
+    // A scale per row, per matrix, per group of columns.
+    {1, 37, 300, 300, 1},
+    {23, 70, 520, 520, 1},
+    {3, 20, 100, 4096},
+    {14, 70, 384, 256, 1},
+    {1, 70, 300, 32, 1},
+    {19, 66, 300, 32, 1},
+    {2, 9, 200, 16, 1},
+    {30, 80, 200, 16, 1},
+    {5, 70, 330, 64, 1},
 };
 
 // |error| of a sum in any order of n FP32 fused multiply-adds is below n * 2^-24 * sum |x w|; a
@@ -67,20 +121,19 @@ double bound_of(double magnitude, int32_t in) {
 }
 
 TEST_P(Matmul, AgreesWithExactSums) {
-  const bool rounded = rounds_activations();
   for (const Shape& s : kShapes) {
     SCOPED_TRACE(testing::Message()
                  << s.rows << " x " << s.out << " x " << s.in << " / " << s.block);
-    const RandomMatrix w(GetParam().format, s.out, s.in, 1, s.block);
+    const RandomMatrix w(GetParam().format, s.out, s.in, 1, s.block, s.block_out);
     const std::vector<float> x = random_floats(int64_t{s.rows} * s.in, 2);
+    const std::vector<double> seen = as_seen(w.view, x, s.rows);
     const std::vector<float> y = linear(2, w, x, s.rows);
     for (int32_t t = 0; t < s.rows; ++t) {
       for (int32_t n = 0; n < s.out; ++n) {
         double want = 0;
         double magnitude = 0;
         for (int32_t k = 0; k < s.in; ++k) {
-          const float stored = x[static_cast<size_t>(t * s.in + k)];
-          const double v = rounded ? bf16_to_float(float_to_bf16(stored)) : stored;
+          const double v = seen[static_cast<size_t>(t * s.in + k)];
           want += v * static_cast<double>(w.at(n, k));
           magnitude += std::abs(v * static_cast<double>(w.at(n, k)));
         }
@@ -91,10 +144,52 @@ TEST_P(Matmul, AgreesWithExactSums) {
   }
 }
 
+// Integer sums are exact and what follows has one order: every target gives the bits of the
+// specification.
+TEST_P(Matmul, IntegersGiveTheBitsOfTheSpecification) {
+  const auto f = static_cast<size_t>(GetParam().format);
+  const bool integers = ops_.matmul[f].activation == ActivationFormat::kI8;
+  if (!integers || GetParam().activations == Activations::kFloat) return;
+  for (const Shape& s : kShapes) {
+    const RandomMatrix w(GetParam().format, s.out, s.in, 1, s.block, s.block_out);
+    if (!takes_integers(w.view)) continue;
+    SCOPED_TRACE(testing::Message()
+                 << s.rows << " x " << s.out << " x " << s.in << " / " << s.block);
+    const std::vector<float> x = random_floats(int64_t{s.rows} * s.in, 2);
+    const std::vector<float> y = linear(2, w, x, s.rows);
+    std::vector<float> want(y.size());
+    auto exec = Exec::create({.threads = 1, .cores = {}});
+    const LinearOut out[] = {{w.view, want.data(), s.out}};
+    Compute::create(*exec, "scalar").value()->linear(x.data(), s.in, s.rows, out);
+    for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], want[i]) << "at " << i;
+  }
+}
+
+// Stored column k meets input column order[k].
+TEST_P(Matmul, ColumnsInAnotherOrder) {
+  constexpr int32_t kIn = 200;
+  constexpr int32_t kRows = 11;
+  RandomMatrix w(GetParam().format, 50, kIn, 1, 32);
+  const std::vector<float> x = random_floats(kRows * kIn, 2);
+  std::vector<int32_t> order;
+  for (int32_t k = 0; k < kIn; ++k) order.push_back((k * 7 + 3) % kIn);
+  std::vector<float> ordered(x.size());
+  for (int32_t t = 0; t < kRows; ++t) {
+    for (int32_t k = 0; k < kIn; ++k) {
+      ordered[static_cast<size_t>(t * kIn + k)] =
+          x[static_cast<size_t>(t * kIn + order[static_cast<size_t>(k)])];
+    }
+  }
+  const std::vector<float> want = linear(2, w, ordered, kRows);
+  w.view.order = order.data();
+  const std::vector<float> got = linear(2, w, x, kRows);
+  EXPECT_EQ(std::memcmp(got.data(), want.data(), want.size() * 4), 0);
+}
+
 TEST_P(Matmul, BitsOfARowDependOnTheRowAlone) {
-  for (const Shape& s :
-       {Shape{64, 140, 300, 128}, Shape{40, 37, 130, 48}, Shape{64, 64, 512, 128}}) {
-    const RandomMatrix w(GetParam().format, s.out, s.in, 3, s.block);
+  for (const Shape& s : {Shape{64, 140, 300, 128}, Shape{40, 37, 130, 48}, Shape{64, 64, 512, 128},
+                         Shape{40, 70, 300, 32}, Shape{40, 70, 300, 300, 1}}) {
+    const RandomMatrix w(GetParam().format, s.out, s.in, 3, s.block, s.block_out);
     const std::vector<float> x = random_floats(int64_t{s.rows} * s.in, 4);
     const std::vector<float> whole = linear(1, w, x, s.rows);
     for (int threads = 2; threads <= 4; ++threads) {
@@ -122,27 +217,28 @@ TEST_P(Matmul, BitsOfARowDependOnTheRowAlone) {
 }
 
 TEST_P(Matmul, AnySplitOfTheUnitsGivesTheSameBits) {
-  const Ops ops = ops_for(GetParam().target).value();
-  const MatmulKernel& kernel = ops.matmul[static_cast<size_t>(GetParam().format)];
   constexpr int32_t kRows = 21;
   const RandomMatrix w(GetParam().format, 90, 200, 5);
+  const MatmulKernel& kernel = kernel_for(w.view);
   const std::vector<float> x = random_floats(kRows * 200, 6);
   std::vector<float> converted(kRows * 224 + 64);
-  const bool wide = kernel.activation == ActivationFormat::kF32;
-  ops.convert[static_cast<size_t>(kernel.activation)](x.data(), 200, converted.data(), 224, 200, 0,
-                                                      kRows);
+  const void* input = x.data();
+  int64_t stride = 200;
+  if (kernel.activation == ActivationFormat::kBF16) {
+    input = converted.data();
+    stride = 224;
+    ops_.convert_bf16(x.data(), 200, converted.data(), stride, 200, 0, kRows);
+  } else if (kernel.activation == ActivationFormat::kI8) {
+    input = converted.data();
+    stride = quant_row_bytes(quant_layout(w.view));
+    ops_.quantize(quant_layout(w.view), x.data(), 200, converted.data(), stride, 0, kRows);
+  }
   std::vector<std::byte> scratch(static_cast<size_t>(matmul_scratch_bytes(200)) + 64);
   void* aligned =
       reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(scratch.data()) + 63) / 64 * 64);
   const auto run = [&](const std::vector<int64_t>& cuts) {
     std::vector<float> y(kRows * 90);
-    MatmulArgs a{w.view,
-                 wide ? static_cast<const void*>(x.data()) : converted.data(),
-                 wide ? 200 : 224,
-                 nullptr,
-                 kRows,
-                 y.data(),
-                 90};
+    MatmulArgs a{w.view, input, stride, nullptr, kRows, y.data(), 90};
     for (size_t i = 0; i + 1 < cuts.size(); ++i) kernel.run(a, cuts[i], cuts[i + 1], aligned);
     return y;
   };
@@ -157,9 +253,9 @@ TEST_P(Matmul, AnySplitOfTheUnitsGivesTheSameBits) {
 // A NaN stays in its own row and column, also beyond the ends of blocks and rows.
 TEST_P(Matmul, NanStaysInItsRow) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (const int32_t in : {70, 96, 300}) {
+  for (const auto& [in, block] : {std::pair{70, 48}, {96, 48}, {300, 48}, {300, 32}, {300, 300}}) {
     constexpr int32_t kRows = 14;
-    const RandomMatrix w(GetParam().format, 20, in, 7, 48);
+    const RandomMatrix w(GetParam().format, 20, in, 7, block);
     std::vector<float> x = random_floats(kRows * in, 8);
     for (int32_t k = 0; k < in; ++k) x[static_cast<size_t>(5 * in + k)] = nan;
     const std::vector<float> y = linear(2, w, x, kRows);
@@ -202,7 +298,8 @@ TEST_P(Matmul, GroupsAgreeWithSingleProducts) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, Matmul, testing::ValuesIn(setups()), [](const auto& info) {
-  return test_name(info.param.target, name_of(info.param.format));
+  const bool floats = info.param.activations == Activations::kFloat;
+  return test_name(info.param.target, name_of(info.param.format)) + (floats ? "_float" : "");
 });
 
 class F8Table : public testing::TestWithParam<std::string> {};

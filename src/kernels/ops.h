@@ -7,20 +7,24 @@
 #include <cstdint>
 
 #include "kernels/args.h"
+#include "kernels/quantized_row.h"
 
 namespace fathom {
 
 // The form in which a matmul wants its input rows.
-enum class ActivationFormat : uint8_t { kF32, kBF16 };
-inline constexpr int kActivationFormatCount = 2;
+enum class ActivationFormat : uint8_t {
+  kF32,
+  kBF16,
+  kI8,  // quantized_row.h
+};
 
 struct MatmulArgs {
   MatrixView w;
   const void* x;         // [.., w.in] in the kernel's activation format
-  int64_t x_stride;      // elements
+  int64_t x_stride;      // elements; kI8: bytes
   const int32_t* index;  // row r of the product reads row index[r] of x; null: row r
   int32_t rows;
-  float* y;          // [rows, w.out]
+  float* y;  // [rows, w.out]
   int64_t y_stride;
 };
 
@@ -31,8 +35,8 @@ struct MatmulKernel {
 };
 // Weight rows that a kernel unpacks at a time; a product is split into units of this many.
 inline constexpr int64_t kMatmulPanelRows = 16;
-// Scratch of one thread: a panel as FP32 (or two of BF16 tiles, each block of K padded), and a block of
-// activation rows in the kernel's own order.
+// Scratch of one thread: a panel as FP32 (or two of BF16 tiles, each block of K padded), and a
+// block of activation rows in the kernel's own order.
 inline constexpr int64_t matmul_scratch_bytes(int64_t widest_in) {
   return (2 * widest_in + 64) * 4 * kMatmulPanelRows + (widest_in + 96) * 2 * 32 + (1 << 20);
 }
@@ -45,15 +49,15 @@ struct AttentionTile {
   const float* q;         // [queries, latent + rope], multiplied by the softmax scale
   const int32_t* limits;  // [queries] how many positions of this block each query sees
   int32_t queries;
-  const float* keys;      // [positions, latent + rope], converted from the pool
+  const float* keys;  // [positions, latent + rope], converted from the pool
   int32_t positions;
   int32_t latent;
   int32_t rope;
-  float* scores;          // scratch [queries, kKvBlock]
+  float* scores;  // scratch [queries, kKvBlock]
   // Partial result of this block.
-  float* max;             // [queries]; -inf when the query sees nothing
-  float* sum;             // [queries]
-  float* acc;             // [queries, latent]
+  float* max;  // [queries]; -inf when the query sees nothing
+  float* sum;  // [queries]
+  float* acc;  // [queries, latent]
 };
 
 struct AttentionMerge {
@@ -69,10 +73,17 @@ struct AttentionMerge {
 struct Ops {
   const char* target;
 
+  // The fastest kernel of each format, and one that reads activations as FP32: more exact, slower.
   MatmulKernel matmul[kWeightFormatCount];
-  // Units are rows. Converts FP32 rows of n to `format`; padding up to y_stride is zeroed.
-  void (*convert[kActivationFormatCount])(const float* x, int64_t x_stride, void* y,
-                                          int64_t y_stride, int32_t n, int64_t begin, int64_t end);
+  MatmulKernel float_matmul[kWeightFormatCount];
+  // Units are rows. Converts FP32 rows of n to BF16; padding up to y_stride is zeroed.
+  void (*convert_bf16)(const float* x, int64_t x_stride, void* y, int64_t y_stride, int32_t n,
+                       int64_t begin, int64_t end);
+  // Units are rows. FP32 rows to quantized rows, y_stride bytes apart. Per scale: amax = max |x|,
+  // at least 1e-10; code = round to even(x * (127 / amax)), scale = amax / 127. If not all are
+  // finite, the scale is NaN and the codes are 0.
+  void (*quantize)(const QuantLayout& layout, const float* x, int64_t x_stride, void* y,
+                   int64_t y_stride, int64_t begin, int64_t end);
   // Units are rows.
   void (*embed)(const EmbedArgs&, int64_t begin, int64_t end);
   void (*rms_norm)(const RmsNormArgs&, int64_t begin, int64_t end);
@@ -93,6 +104,7 @@ struct Ops {
 void add_scalar(Ops& ops);
 void add_avx2(Ops& ops);
 void add_avx512(Ops& ops);
+void add_avx512_vnni(Ops& ops);
 void add_avx512_bf16(Ops& ops);
 void add_amx_bf16(Ops& ops);
 

@@ -26,9 +26,12 @@ bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+bool has_avx512_vnni() {
+  return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
 bool has_avx512_bf16() {
-  return has_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni") &&
-         __builtin_cpu_supports("avx512bf16");
+  return has_avx512_vnni() && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("gfni") && __builtin_cpu_supports("avx512bf16");
 }
 
 // AMX-TILE and AMX-BF16 in the processor, and the kernel's leave to use the 8 kB of tile registers,
@@ -46,8 +49,11 @@ bool has_amx_bf16() {
 
 // Weakest first: a target's table is those of all before it, each adding what it improves.
 constexpr Target kTargets[] = {
-    {"scalar", [] { return true; }, add_scalar}, {"avx2", has_avx2, add_avx2},
-    {"avx512", has_avx512, add_avx512},          {"avx512_bf16", has_avx512_bf16, add_avx512_bf16},
+    {"scalar", [] { return true; }, add_scalar},
+    {"avx2", has_avx2, add_avx2},
+    {"avx512", has_avx512, add_avx512},
+    {"avx512_vnni", has_avx512_vnni, add_avx512_vnni},
+    {"avx512_bf16", has_avx512_bf16, add_avx512_bf16},
     {"amx_bf16", has_amx_bf16, add_amx_bf16},
 };
 

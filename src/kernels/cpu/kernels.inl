@@ -27,7 +27,7 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
     for (; k + V::kLanes <= stop; k += V::kLanes) {
       F w[W];
 #pragma GCC unroll 8
-      for (int j = 0; j < W; ++j) w[j] = load.full(j, k);
+      for (int j = 0; j < W; ++j) w[j] = load.full(j, k, k_block);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const F v = V::load(x[r] + k);
@@ -39,7 +39,7 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
       const int n = stop - k;
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) {
-        const F w = load.part(j, k, n);
+        const F w = load.part(j, k, n, k_block);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
           acc[r][j] = V::fma(V::load_n(x[r] + k, n), w, acc[r][j]);
@@ -105,8 +105,8 @@ struct Panel {
   int64_t stride;
   int32_t block;
   Panel from(int32_t j) const { return {raw.from(j), rows + j * stride, stride, block}; }
-  F full(int j, int32_t k) const { return V::load(rows + j * stride + k); }
-  F part(int j, int32_t k, int n) const { return V::load_n(rows + j * stride + k, n); }
+  F full(int j, int32_t k, int32_t) const { return V::load(rows + j * stride + k); }
+  F part(int j, int32_t k, int n, int32_t) const { return V::load_n(rows + j * stride + k, n); }
   float scale(int j, int32_t k_block) const { return raw.scale(j, k_block); }
 };
 
@@ -114,9 +114,15 @@ template <class Raw>
 static Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, float* rows) {
   const int64_t stride = (in + V::kLanes - 1) / V::kLanes * V::kLanes;
   for (int j = 0; j < count; ++j) {
-    int32_t k = 0;
-    for (; k + V::kLanes <= in; k += V::kLanes) V::store(rows + j * stride + k, raw.full(j, k));
-    if (k < in) V::store(rows + j * stride + k, raw.part(j, k, in - k));
+    const Raw from = raw.from(j);
+    float* row = rows + j * stride;
+    int32_t block = 0;
+    for (int32_t k = 0; k < in; ++block) {
+      const int32_t stop = in - k < raw.block ? in : k + raw.block;
+      for (; k + V::kLanes <= stop; k += V::kLanes) V::store(row + k, from.full(0, k, block));
+      if (k < stop) V::store_n(row + k, stop - k, from.part(0, k, stop - k, block));
+      k = stop;
+    }
   }
   return {raw, rows, stride, raw.block};
 }
@@ -148,8 +154,8 @@ struct F32Rows {
       : data(static_cast<const float*>(w.data) + row * w.in), stride(w.in) {}
   F32Rows(const float* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
   F32Rows from(int32_t j) const { return {data + j * stride, stride}; }
-  F full(int j, int32_t k) const { return V::load(data + j * stride + k); }
-  F part(int j, int32_t k, int n) const { return V::load_n(data + j * stride + k, n); }
+  F full(int j, int32_t k, int32_t) const { return V::load(data + j * stride + k); }
+  F part(int j, int32_t k, int n, int32_t) const { return V::load_n(data + j * stride + k, n); }
   float scale(int, int32_t) const { return 1; }
 };
 
@@ -165,41 +171,115 @@ struct HalfRows {
       : data(static_cast<const uint16_t*>(w.data) + row * w.in), stride(w.in) {}
   HalfRows(const uint16_t* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
   HalfRows from(int32_t j) const { return {data + j * stride, stride}; }
-  F full(int j, int32_t k) const {
+  F full(int j, int32_t k, int32_t) const {
     const uint16_t* p = data + j * stride + k;
     __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024);
     return Convert::full(p);
   }
-  F part(int j, int32_t k, int n) const { return Convert::part(data + j * stride + k, n); }
+  F part(int j, int32_t k, int n, int32_t) const { return Convert::part(data + j * stride + k, n); }
   float scale(int, int32_t) const { return 1; }
 };
 
-// E4M3 codes with one scale per block; a block's partial sum is multiplied once.
-struct F8Rows {
+// Codes with one scale per block; a block's partial sum is multiplied once. Decode gives the codes
+// of a row as numbers.
+template <class Decode>
+struct CodedRows {
   static constexpr bool kScaled = true;
   static constexpr bool kPacked = true;
   const MatrixView& w;
   int64_t row;
   const uint8_t* codes;
+  int64_t stride;
   const float* scales[kTileWeights];  // of the rows of one tile, for block 0 of K
+  const float* zeros[kTileWeights];   // kI4
   int32_t block;
-  F8Rows(const MatrixView& matrix, int64_t first)
+  CodedRows(const MatrixView& matrix, int64_t first)
       : w(matrix),
         row(first),
-        codes(static_cast<const uint8_t*>(w.data) + first * w.in),
-        block(matrix.block_in) {
-    for (int j = 0; j < kTileWeights; ++j) {
-      scales[j] = w.scale + (row + j) / w.block_out * w.scale_stride;
+        codes(static_cast<const uint8_t*>(w.data) + first * w.row_bytes()),
+        stride(w.row_bytes()),
+        block(w.format == WeightFormat::kFp4 ? 16 : w.block_in) {
+    for (int j = 0; j < kTileWeights && w.scale != nullptr; ++j) {
+      const int64_t at = (row + j) / w.block_out * w.scale_stride;
+      scales[j] = w.scale + at;
+      zeros[j] = w.zero ? w.zero + at : nullptr;
     }
   }
-  F8Rows from(int32_t j) const { return {w, row + j}; }
-  F full(int j, int32_t k) const {
-    const uint8_t* p = codes + int64_t{j} * w.in + k;
-    __builtin_prefetch(p + 1024);
-    return f8_full(p);
+  CodedRows from(int32_t j) const { return {w, row + j}; }
+  F full(int j, int32_t k, int32_t b) const {
+    return Decode::full(codes + j * stride, k, zero(j, b));
   }
-  F part(int j, int32_t k, int n) const { return f8_part(codes + int64_t{j} * w.in + k, n); }
-  float scale(int j, int32_t k_block) const { return scales[j][k_block]; }
+  F part(int j, int32_t k, int n, int32_t b) const {
+    return Decode::part(codes + j * stride, k, n, zero(j, b));
+  }
+  float zero(int j, int32_t b) const {
+    return Decode::kFormat == WeightFormat::kI4 && w.zero ? zeros[j][b] : 8.0f;
+  }
+  float scale(int j, int32_t b) const {
+    if constexpr (Decode::kFormat == WeightFormat::kFp4) {
+      const uint8_t code = w.scale8[(row + j) * ((w.in + 15) / 16) + b];
+      return V::first(f8_part(&code, 1)) * (0.5f * w.global_scale);
+    }
+    return scales[j][b];
+  }
+};
+
+struct F8Decode {
+  static constexpr WeightFormat kFormat = WeightFormat::kF8;
+  static F full(const uint8_t* row, int32_t k, float) {
+    __builtin_prefetch(row + k + 1024);
+    return f8_full(row + k);
+  }
+  static F part(const uint8_t* row, int32_t k, int n, float) { return f8_part(row + k, n); }
+};
+
+struct I8Decode {
+  static constexpr WeightFormat kFormat = WeightFormat::kI8;
+  static F full(const uint8_t* row, int32_t k, float) {
+    __builtin_prefetch(row + k + 1024);
+    return V::from_i8(V::load_bytes(row + k));
+  }
+  static F part(const uint8_t* row, int32_t k, int n, float) {
+    alignas(16) uint8_t bytes[16] = {};
+    for (int i = 0; i < n; ++i) bytes[i] = row[k + i];
+    return V::from_i8(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)));
+  }
+};
+
+// Two codes in a byte, the even column's in the low half.
+static __m128i some_nibbles(const uint8_t* row, int32_t k, int n) {
+  alignas(16) uint8_t bytes[16] = {};
+  for (int i = 0; i < n; ++i) bytes[i] = (row[(k + i) / 2] >> ((k + i) % 2 * 4)) & 15;
+  return _mm_load_si128(reinterpret_cast<const __m128i*>(bytes));
+}
+static __m128i all_nibbles(const uint8_t* row, int32_t k) {
+  const __m128i pairs = V::load_half_bytes(row + k / 2);
+  const __m128i low = _mm_and_si128(pairs, _mm_set1_epi8(15));
+  const __m128i high = _mm_and_si128(_mm_srli_epi16(pairs, 4), _mm_set1_epi8(15));
+  return _mm_unpacklo_epi8(low, high);
+}
+
+struct I4Decode {
+  static constexpr WeightFormat kFormat = WeightFormat::kI4;
+  static F full(const uint8_t* row, int32_t k, float zero) {
+    return V::sub(V::from_i8(all_nibbles(row, k)), V::set1(zero));
+  }
+  static F part(const uint8_t* row, int32_t k, int n, float zero) {
+    return V::sub(V::from_i8(some_nibbles(row, k, n)), V::set1(zero));
+  }
+};
+
+// Twice the number.
+struct Fp4Decode {
+  static constexpr WeightFormat kFormat = WeightFormat::kFp4;
+  static F number(__m128i codes) {
+    const __m128i table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    return V::from_i8(_mm_shuffle_epi8(table, codes));
+  }
+  static F full(const uint8_t* row, int32_t k, float) { return number(all_nibbles(row, k)); }
+  static F part(const uint8_t* row, int32_t k, int n, float) {
+    return number(some_nibbles(row, k, n));
+  }
 };
 
 static void rms_norm(const RmsNormArgs& a, int64_t begin, int64_t end) {
@@ -397,12 +477,18 @@ static void kv_load(const KvLayer& kv, const int32_t* slots, int32_t n, float* k
 }
 
 static void add_kernels(Ops& ops) {
-  ops.matmul[static_cast<int>(WeightFormat::kF32)] = {ActivationFormat::kF32, matmul<F32Rows>};
-  ops.matmul[static_cast<int>(WeightFormat::kF16)] = {ActivationFormat::kF32,
-                                                      matmul<HalfRows<F16>>};
-  ops.matmul[static_cast<int>(WeightFormat::kBF16)] = {ActivationFormat::kF32,
-                                                       matmul<HalfRows<Bf16>>};
-  ops.matmul[static_cast<int>(WeightFormat::kF8)] = {ActivationFormat::kF32, matmul<F8Rows>};
+  const auto set = [&](WeightFormat format,
+                       void (*run)(const MatmulArgs&, int64_t, int64_t, void*)) {
+    ops.matmul[static_cast<int>(format)] = {ActivationFormat::kF32, run};
+    ops.float_matmul[static_cast<int>(format)] = {ActivationFormat::kF32, run};
+  };
+  set(WeightFormat::kF32, matmul<F32Rows>);
+  set(WeightFormat::kF16, matmul<HalfRows<F16>>);
+  set(WeightFormat::kBF16, matmul<HalfRows<Bf16>>);
+  set(WeightFormat::kF8, matmul<CodedRows<F8Decode>>);
+  set(WeightFormat::kI8, matmul<CodedRows<I8Decode>>);
+  set(WeightFormat::kI4, matmul<CodedRows<I4Decode>>);
+  set(WeightFormat::kFp4, matmul<CodedRows<Fp4Decode>>);
   ops.rms_norm = rms_norm;
   ops.add = add;
   ops.silu_mul = silu_mul;

@@ -92,6 +92,8 @@ void gate(const GateArgs& a, int64_t begin, int64_t end) {
 
 }  // namespace
 
-void add_gate(Ops& ops) { ops.gate = gate; }
+void add_gate(Ops& ops) {
+  ops.gate = gate;
+}
 
 }  // namespace fathom::scalar

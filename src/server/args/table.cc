@@ -171,7 +171,7 @@ std::vector<Option> make_table() {
 
       // ---- CPU
       {"threads", kInt, "0", kCpu, "worker threads; 0: every core this process may use"},
-      {"cpu-kernel-target", kString, "auto", kCpu, "instruction set: auto, scalar, avx2, avx512, avx512_bf16"},
+      {"cpu-kernel-target", kString, "auto", kCpu, "instruction set: auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, amx_bf16"},
       {"numa-node", kList, "", kCpu, "NUMA nodes", {}, {}, kRefused, "not supported by this build; use numactl"},
       {"dry-run", kFlag, "", kCpu, "print the resolved plan and memory, then exit"},
 

@@ -323,8 +323,7 @@ void add_amx_bf16(Ops& ops) {
   using namespace amx_bf16;
   ops.matmul[static_cast<int>(WeightFormat::kBF16)] = {ActivationFormat::kBF16,
                                                        matmul<Bf16Weights>};
-  ops.matmul[static_cast<int>(WeightFormat::kF8)] = {ActivationFormat::kBF16,
-                                                          matmul<F8Weights>};
+  ops.matmul[static_cast<int>(WeightFormat::kF8)] = {ActivationFormat::kBF16, matmul<F8Weights>};
 }
 
 }  // namespace fathom

@@ -211,7 +211,7 @@ void add_avx512_bf16(Ops& ops) {
   using namespace avx512_bf16;
   ops.matmul[static_cast<int>(WeightFormat::kBF16)] = {ActivationFormat::kBF16, matmul<Bf16Rows>};
   ops.matmul[static_cast<int>(WeightFormat::kF8)] = {ActivationFormat::kBF16, matmul<F8Rows>};
-  ops.convert[static_cast<int>(ActivationFormat::kBF16)] = convert_bf16;
+  ops.convert_bf16 = convert_bf16;
 }
 
 }  // namespace fathom

@@ -1,0 +1,187 @@
+// Part of integer.inl: many rows against weights unpacked with one weight row per lane.
+
+// A panel of weights unpacked for many rows: kPanelVectors vectors of weight rows, one row per
+// lane.
+constexpr int kPanelRows = I::kPanelVectors * V::kLanes;
+struct IntegerPanel {
+  uint8_t* codes;  // [steps][32 places of 4 codes][kPanelRows][4]
+  float* scales;   // [units][kPanelRows]
+  float* zeros;    // likewise; null: one for all
+};
+
+template <class Codes>
+static void pack_codes(const MatrixView& w, int64_t n, int64_t count, uint8_t* panel) {
+  constexpr int kDwords = V::kLanes;  // rows and dwords of a square
+  const int64_t steps = (int64_t{w.in} + kQuantStep - 1) / kQuantStep;
+  const int64_t stored = Codes::kFormat == WeightFormat::kI4
+                             ? w.row_bytes()
+                             : (Codes::kNibbles ? (int64_t{w.in} + 1) / 2 : w.in);
+  for (int c = 0; c < I::kPanelVectors; ++c) {
+    const auto put = [&](int64_t place, const B(&rows)[kDwords]) {
+      B turned[kDwords];
+      I::transpose(rows, turned);
+      for (int i = 0; i < kDwords; ++i) {
+        I::store(panel + ((place + i) * I::kPanelVectors + c) * I::kBytes, turned[i]);
+      }
+    };
+    for (int64_t at = 0; at < steps * kStepBytes<Codes>; at += I::kBytes) {
+      B raw[kDwords];
+      for (int i = 0; i < kDwords; ++i) {
+        const int64_t row = c * V::kLanes + i;
+        const int64_t left = stored - at;
+        const uint8_t* p = static_cast<const uint8_t*>(w.data) + (n + row) * w.row_bytes() + at;
+        raw[i] = row >= count || left <= 0 ? I::zero()
+                 : left >= I::kBytes       ? I::load(p)
+                                           : I::load_n(p, static_cast<int>(left));
+      }
+      if constexpr (Codes::kNibbles) {
+        B half[kDwords];
+        const int64_t place = at / 64 * 32 + at % 64 / 4;
+        for (int i = 0; i < kDwords; ++i) half[i] = Codes::prepare(I::low4(raw[i]));
+        put(place, half);
+        for (int i = 0; i < kDwords; ++i) half[i] = Codes::prepare(I::high4(raw[i]));
+        put(place + 16, half);
+      } else {
+        for (B& v : raw) v = Codes::prepare(v);
+        put(at / 4, raw);
+      }
+    }
+  }
+}
+
+template <class Codes, int kUnit>
+static void pack_scales(const MatrixView& w, int64_t n, int64_t count, const IntegerPanel& panel) {
+  const int64_t units = kUnit == 0 ? 1 : (int64_t{w.in} + kUnit - 1) / (kUnit ? kUnit : 1);
+  for (int64_t i = 0; i < kPanelRows; ++i) {
+    const int64_t row = n + (i < count ? i : count - 1);
+    if constexpr (Codes::kFormat == WeightFormat::kFp4) {
+      const uint8_t* from = w.scale8 + row * units;
+      const float factor = 0.5f * w.global_scale;
+      for (int64_t u = 0; u < units; u += V::kLanes) {
+        const int left = static_cast<int>(units - u < V::kLanes ? units - u : V::kLanes);
+        float values[V::kLanes];
+        V::store(values, V::mul(f8_part(from + u, left), V::set1(factor)));
+        for (int j = 0; j < left; ++j) panel.scales[(u + j) * kPanelRows + i] = values[j];
+      }
+    } else {
+      const int64_t block = row / w.block_out * w.scale_stride;
+      for (int64_t u = 0; u < units; ++u) {
+        const int64_t at = block + u * kUnit / w.block_in;
+        panel.scales[u * kPanelRows + i] = w.scale[at];
+        if (panel.zeros) panel.zeros[u * kPanelRows + i] = w.zero[at];
+      }
+    }
+  }
+}
+
+// y[r, ...] of R rows and the whole panel.
+template <class Codes, int kUnit, int R>
+static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const QuantRow (&x)[R],
+                      F (&y)[R][I::kPanelVectors]) {
+  constexpr int C = I::kPanelVectors;
+  constexpr int kChains = kUnit == 0 ? 1 : kQuantStep / (kUnit < 32 ? 32 : kUnit);
+  const int64_t steps = (int64_t{w.in} + kQuantStep - 1) / kQuantStep;
+  B acc[R][C];
+  const auto clear = [&]() __attribute__((always_inline)) {
+    for (int r = 0; r < R; ++r) {
+      for (int c = 0; c < C; ++c) acc[r][c] = I::zero();
+    }
+  };
+  // Adds places [begin, end) of a step.
+  const auto places = [&](int64_t step, int begin, int end) __attribute__((always_inline)) {
+    const uint8_t* codes = panel.codes + (step * 32 + begin) * C * I::kBytes;
+    for (int i = begin; i < end; ++i, codes += C * I::kBytes) {
+      B v[C];
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) v[c] = I::load(codes + c * I::kBytes);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const B four = I::broadcast4(x[r].codes + step * kQuantStep + 4 * i);
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) acc[r][c] = dot<Codes>(acc[r][c], v[c], four);
+      }
+    }
+  };
+  if constexpr (kUnit == 0) {
+    clear();
+    for (int64_t step = 0; step < steps; ++step) places(step, 0, 32);
+    for (int r = 0; r < R; ++r) {
+      const B offset = I::set1(-I::kOffset8 * reinterpret_cast<const int32_t*>(x[r].sums)[0]);
+      const F xs = V::set1(x[r].scales[0]);
+      for (int c = 0; c < C; ++c) {
+        const F scale = V::mul(V::load(panel.scales + c * V::kLanes), xs);
+        y[r][c] = V::mul(scale, I::to_float(I::add(acc[r][c], offset)));
+      }
+    }
+    return;
+  }
+  alignas(64) float totals[kChains][R][C][V::kLanes] = {};
+  const int64_t units = (int64_t{w.in} + kUnit - 1) / (kUnit ? kUnit : 1);
+  constexpr int kUnits = kQuantStep / (kUnit ? kUnit : 1);
+  for (int64_t u = 0; u < units; ++u) {
+    const int64_t step = u / kUnits;
+    const int in_step = static_cast<int>(u % kUnits);
+    clear();
+    if constexpr (Codes::kNibbles) {
+      constexpr int kPlaces = kUnit / 8;
+      places(step, in_step * kPlaces, (in_step + 1) * kPlaces);
+      places(step, 16 + in_step * kPlaces, 16 + (in_step + 1) * kPlaces);
+    } else {
+      constexpr int kPlaces = kUnit / 4;
+      places(step, in_step * kPlaces, (in_step + 1) * kPlaces);
+    }
+    auto& chain = totals[in_step * kUnit / (kUnit < 32 ? 32 : kUnit)];
+    constexpr float kZero = Codes::kFormat == WeightFormat::kI4   ? 8
+                            : Codes::kFormat == WeightFormat::kI8 ? I::kOffset8
+                                                                  : 12;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const F xs = V::set1(x[r].scales[step]);
+      const F sum = V::set1(x[r].sums[u]);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) {
+        const int64_t at = u * kPanelRows + c * V::kLanes;
+        const F zero = Codes::kFormat == WeightFormat::kI4 && panel.zeros
+                           ? V::load(panel.zeros + at)
+                           : V::set1(kZero);
+        const F value = V::fma(V::sub(V::zero(), zero), sum, I::to_float(acc[r][c]));
+        const F scale = V::mul(V::load(panel.scales + at), xs);
+        V::store(chain[r][c], V::fma(scale, value, V::load(chain[r][c])));
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) {
+      F sum = V::load(totals[0][r][c]);
+      if constexpr (kChains == 2) sum = V::add(sum, V::load(totals[1][r][c]));
+      if constexpr (kChains == 4) {
+        sum = V::add(V::add(sum, V::load(totals[2][r][c])),
+                     V::add(V::load(totals[1][r][c]), V::load(totals[3][r][c])));
+      }
+      y[r][c] = sum;
+    }
+  }
+}
+
+template <class Codes, int kUnit, int R>
+static void panel_some(const MatmulArgs& a, const QuantLayout& q, const IntegerPanel& panel,
+                       int32_t r, int64_t n, int64_t count) {
+  if constexpr (R > 1) {
+    if (a.rows - r < R) return panel_some<Codes, kUnit, R - 1>(a, q, panel, r, n, count);
+  }
+  QuantRow x[R];
+  for (int i = 0; i < R; ++i) {
+    x[i] = QuantRow::at(q, a.x, a.x_stride, a.index ? a.index[r + i] : r + i);
+  }
+  F y[R][I::kPanelVectors];
+  dot_panel<Codes, kUnit, R>(a.w, panel, x, y);
+  for (int i = 0; i < R; ++i) {
+    float* to = a.y + (r + i) * a.y_stride + n;
+    for (int c = 0; c < I::kPanelVectors; ++c) {
+      const int64_t left = count - c * V::kLanes;
+      if (left <= 0) break;
+      V::store_n(to + c * V::kLanes, static_cast<int>(left < V::kLanes ? left : V::kLanes),
+                 y[i][c]);
+    }
+  }
+}
