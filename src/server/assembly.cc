@@ -10,6 +10,7 @@
 #include "server/no_tokenizer.h"
 #include "text/builtin_templates.h"
 #include "text/hub.h"
+#include "weights/gguf/model_files.h"
 
 namespace fathom {
 namespace {
@@ -40,8 +41,7 @@ HubProgress logging_progress() {
 }
 
 Result<std::shared_ptr<const FileSet>> folder_of(const ServerArgs& args, const std::string& name) {
-  const auto folder = TRY(locate_model(name, hub_options(args), logging_progress()));
-  return FileSet::folder(folder);
+  return open_model_files(TRY(locate_model(name, hub_options(args), logging_progress())));
 }
 
 Result<std::shared_ptr<const FileSet>> tokenizer_files(

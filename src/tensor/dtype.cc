@@ -10,7 +10,7 @@ struct Row {
   std::string_view name;
   size_t size;
 };
-constexpr std::array<Row, 12> kRows = {{{DType::kF32, "F32", 4},
+constexpr std::array<Row, 13> kRows = {{{DType::kF32, "F32", 4},
                                         {DType::kF16, "F16", 2},
                                         {DType::kBF16, "BF16", 2},
                                         {DType::kF8E4M3, "F8_E4M3", 1},
@@ -21,7 +21,8 @@ constexpr std::array<Row, 12> kRows = {{{DType::kF32, "F32", 4},
                                         {DType::kI8, "I8", 1},
                                         {DType::kU8, "U8", 1},
                                         {DType::kBool, "BOOL", 1},
-                                        {DType::kF64, "F64", 8}}};
+                                        {DType::kF64, "F64", 8},
+                                        {DType::kBlocks, "blocks", 1}}};
 
 }  // namespace
 
@@ -35,7 +36,7 @@ std::string_view name_of(DType dtype) {
 
 std::optional<DType> dtype_from_safetensors(std::string_view name) {
   for (const Row& row : kRows) {
-    if (row.name == name) return row.dtype;
+    if (row.name == name && row.dtype != DType::kBlocks) return row.dtype;
   }
   return std::nullopt;
 }

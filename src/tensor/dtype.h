@@ -21,6 +21,7 @@ enum class DType : uint8_t {
   kU8,
   kBool,
   kF64,
+  kBlocks,  // quantised blocks of a GGUF file, counted in bytes; never in safetensors
 };
 
 // Bytes per element.

@@ -138,6 +138,7 @@ Result<fs::path> locate_model(const std::string& model, const HubOptions& o,
                               const HubProgress& progress) {
   std::error_code error;
   if (fs::is_directory(model, error)) return fs::path(model);
+  if (model.ends_with(".gguf") && fs::is_regular_file(model, error)) return fs::path(model);
   std::vector<fs::path> caches;
   if (!o.download_dir.empty()) caches.push_back(o.download_dir);
   caches.push_back(o.cache_dir);

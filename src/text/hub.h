@@ -24,9 +24,9 @@ struct HubOptions {
 using HubProgress = std::function<void(std::string_view, uint64_t, uint64_t)>;
 
 // May block for hours; call it before serving. Several processes may download at once (files are
-// locked). `model` is a folder, or a hub id "org/name". A snapshot in the cache is used as it is;
-// otherwise config, tokenizer and safetensors files are downloaded. kNotFound names where was
-// searched.
+// locked). `model` is a folder, a GGUF file, or a hub id "org/name". A snapshot in the cache is used
+// as it is; otherwise config, tokenizer and safetensors files are downloaded. kNotFound names where
+// was searched.
 Result<std::filesystem::path> locate_model(const std::string& model, const HubOptions& options,
                                            const HubProgress& progress);
 

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "weights/gguf/tensor_names.h"
+
 namespace fathom {
 namespace {
 
@@ -13,6 +15,10 @@ using Json = nlohmann::json;
 constexpr std::string_view kSingle = "model.safetensors";
 constexpr size_t kMaxIndexBytes = 256 << 20;  // the largest published indices have about 20 MB
 constexpr std::string_view kIndex = "model.safetensors.index.json";
+
+bool is_gguf(std::string_view name) {
+  return name.ends_with(".gguf");
+}
 
 // Shard file names of the index, each once.
 Result<std::set<std::string>> shard_names(const FileSet& files) {
@@ -60,16 +66,22 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const FileSet& files)
   } else if (files.has(kSingle)) {
     TRY(checkpoint->add_file(files, std::string(kSingle)));
   } else {
-    return fail(ErrorCode::kNotFound,
-                "{} has neither {} nor {}; Fathom reads safetensors checkpoints", files.location(),
-                kSingle, kIndex);
+    for (const std::string& name : files.names()) {
+      if (is_gguf(name)) TRY(checkpoint->add_file(files, name));
+    }
+    if (checkpoint->files_.empty()) {
+      return fail(ErrorCode::kNotFound,
+                  "{} has neither {} nor {} nor a GGUF file; Fathom reads safetensors and GGUF",
+                  files.location(), kSingle, kIndex);
+    }
   }
   return checkpoint;
 }
 
 Status Checkpoint::add_file(const FileSet& files, const std::string& name) {
   const FileBytes& file = files_.emplace_back(TRY(files.open(name)));
-  auto tensors = TRY(read_safetensors(file.bytes, file.path));
+  auto tensors = TRY(is_gguf(name) ? read_gguf_tensors(file.bytes, file.path)
+                                   : read_safetensors(file.bytes, file.path));
   for (auto& [tensor_name, tensor] : tensors) {
     tensor.file = &file;
     const auto [place, fresh] = tensors_.emplace(tensor_name, tensor);

@@ -1,5 +1,5 @@
-// The tensors of a Hugging Face checkpoint by name: model.safetensors, or the shards that
-// model.safetensors.index.json names. Files stay mapped as long as the checkpoint lives.
+// The tensors of a checkpoint by Hugging Face's names: model.safetensors, or the shards that
+// model.safetensors.index.json names, or GGUF files (gguf/model_files.h). Files stay mapped as long as the checkpoint lives.
 #pragma once
 
 #include <deque>

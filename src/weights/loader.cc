@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -61,6 +62,22 @@ void fill_rows(WeightFormat format, std::byte* data, Range rows, int64_t in, uin
   }
 }
 
+// A matrix as BF16.
+Result<Matrix> unpack(const MatrixView& stored) {
+  Matrix matrix;
+  matrix.view = {
+      .data = nullptr, .out = stored.out, .in = stored.in, .format = WeightFormat::kBF16};
+  matrix.data = TRY(Buffer::allocate(static_cast<size_t>(matrix.view.bytes())));
+  matrix.view.data = matrix.data.data();
+  uint16_t* to = matrix.data.as<uint16_t>();
+  Vector row(static_cast<size_t>(stored.in));
+  for (int64_t r = 0; r < stored.out; ++r, to += stored.in) {
+    dequantize(stored, r, r + 1, row.data());
+    std::ranges::transform(row, to, float_to_bf16);
+  }
+  return matrix;
+}
+
 int64_t block_count(int64_t n, int64_t block) {
   return (n + block - 1) / block;
 }
@@ -104,6 +121,15 @@ void CheckpointLoader::linear(const std::string& prefix, int32_t out, int32_t in
 
 void CheckpointLoader::table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
   if (kPlainFormat.claims(checkpoint_, prefix)) return load(kPlainFormat, prefix, out, in, matrix);
+  if (const Format* format = detect_format(checkpoint_, prefix)) {
+    Matrix stored;
+    load(*format, prefix, out, in, stored);
+    if (!stored.view.data) return;  // already reported
+    Result<Matrix> unpacked = unpack(stored.view);
+    if (!unpacked) return problem(unpacked.error().message);
+    matrix = std::move(*unpacked);
+    return;
+  }
   visited_.insert(prefix + ".weight");
   const StoredTensor* weight = checkpoint_.find(prefix + ".weight");
   if (!weight) return problem(fmt::format("{}.weight [{}, {}] is missing", prefix, out, in));
@@ -212,15 +238,24 @@ void DummyCounter::linear(const std::string&, int32_t out, int32_t in, Matrix&) 
   bytes += matrix_bytes(view);
 }
 
-void StoredCounter::linear(const std::string& prefix, int32_t, int32_t, Matrix&) {
+void StoredCounter::linear(const std::string& prefix, int32_t out, int32_t in, Matrix&) {
   const Format* format = detect_format(checkpoint_, prefix);
   if (!format) return;
+  if (format->bytes) {
+    bytes += format->bytes(checkpoint_, prefix, out, in);
+    return;
+  }
   std::vector<std::string> names;
   format->names(prefix, names);
   for (const std::string& name : names) {
     const StoredTensor* tensor = checkpoint_.find(name);
     if (tensor) bytes += static_cast<int64_t>(tensor->bytes.size());
   }
+}
+
+void StoredCounter::table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
+  if (kPlainFormat.claims(checkpoint_, prefix)) return linear(prefix, out, in, matrix);
+  bytes += int64_t{2} * out * in;
 }
 
 void StoredCounter::source(const std::string& prefix, int32_t out, int32_t in, Matrix&) {

@@ -109,9 +109,7 @@ class StoredCounter {
   explicit StoredCounter(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
   void linear(const std::string& prefix, int32_t out, int32_t in, Matrix&);
   void source(const std::string& prefix, int32_t out, int32_t in, Matrix&);
-  void table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
-    linear(prefix, out, in, matrix);
-  }
+  void table(const std::string& prefix, int32_t out, int32_t in, Matrix&);
   void router(const std::string&, int32_t out, int32_t in, Matrix&) {
     bytes += int64_t{4} * out * in;
   }

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "weights/gguf/block_types.h"
+
 namespace fathom {
 namespace {
 
@@ -211,7 +213,7 @@ int64_t StoredTensor::elements() const {
 }
 
 std::string StoredTensor::describe() const {
-  return fmt::format("{} [{}]", name_of(dtype), fmt::join(shape, ", "));
+  return fmt::format("{} [{}]", block ? block->name : name_of(dtype), fmt::join(shape, ", "));
 }
 
 Result<std::map<std::string, StoredTensor>> read_safetensors(std::span<const std::byte> bytes,

@@ -15,10 +15,13 @@
 
 namespace fathom {
 
+struct BlockType;
+
 struct StoredTensor {
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;  // inside the mapped file
+  const BlockType* block = nullptr;  // of kBlocks (gguf/block_types.h)
   const FileBytes* file = nullptr;   // set by Checkpoint; for messages
 
   int64_t elements() const;

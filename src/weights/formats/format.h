@@ -27,11 +27,16 @@ struct Format {
   // Shapes are checked here; the error names tensor, expected and found.
   Result<Matrix> (*load)(const Checkpoint& checkpoint, const std::string& prefix, int32_t out,
                          int32_t in, const QuantHints& hints);
+  // Bytes of the loaded matrix, where load() makes another form of the tensors; null: theirs.
+  int64_t (*bytes)(const Checkpoint& checkpoint, const std::string& prefix, int32_t out,
+                   int32_t in) = nullptr;
 };
 
 std::span<const Format> formats();
 extern const Format kPlainFormat;
 extern const Format kF8BlockFormat;
+extern const Format kGgufFormat;
+extern const Format kGgufSplitFormat;
 
 // Which format linear layer `prefix` has, judged by its tensors; null: its weight is missing or of
 // a form no format claims.

@@ -8,8 +8,9 @@
 namespace fathom {
 namespace {
 
-const std::array<Format, 2>& registry() {
-  static const std::array<Format, 2> rows = {kPlainFormat, kF8BlockFormat};
+const std::array<Format, 4>& registry() {
+  static const std::array<Format, 4> rows = {kGgufSplitFormat, kPlainFormat, kF8BlockFormat,
+                                             kGgufFormat};
   return rows;
 }
 
