@@ -23,8 +23,10 @@ struct FirstPageLess {
 
 }  // namespace
 
-// A run of whole pages below its parent's. Root nodes (one per namespace) are empty.
+// A run of whole pages below its parent's. Root nodes (one per namespace) are empty, and live as long
+// as something is below them.
 struct RadixNode {
+  const std::string* root_of = nullptr;  // roots: their namespace
   std::vector<int32_t> tokens;
   std::vector<PageId> pages;
   RadixNode* parent = nullptr;
@@ -115,7 +117,9 @@ struct PrefixCache::Impl {
   RadixNode* root(std::string_view ns) {
     const auto found = roots.find(ns);
     if (found != roots.end()) return found->second.get();
-    return roots.emplace(std::string(ns), std::make_unique<RadixNode>()).first->second.get();
+    const auto made = roots.emplace(std::string(ns), std::make_unique<RadixNode>()).first;
+    made->second->root_of = &made->first;
+    return made->second.get();
   }
 
   // Walks down as far as `tokens` reach, splitting where they end inside an edge; appends the pages.
@@ -140,6 +144,7 @@ struct PrefixCache::Impl {
     const auto first = Tokens(leaf->tokens).first(static_cast<size_t>(page_size));
     parent->children.erase(parent->children.find(first));
     list(parent);
+    if (parent->root_of && parent->children.empty()) roots.erase(roots.find(*parent->root_of));
   }
 };
 
@@ -159,7 +164,11 @@ PrefixLease::~PrefixLease() {
 PrefixCache::PrefixCache(PagePool& pool, bool enabled)
     : impl_(new Impl{.pool = pool, .enabled = enabled, .page_size = pool.page_size()}) {}
 
-PrefixCache::~PrefixCache() = default;
+// Leaf by leaf: a tree may be as deep as a context is long, too deep for nested destructors.
+PrefixCache::~PrefixCache() {
+  CHECK_EQ(impl_->leased, 0);
+  flush();
+}
 
 bool PrefixCache::enabled() const { return impl_->enabled; }
 int32_t PrefixCache::cached_pages() const { return impl_->cached; }
@@ -227,6 +236,11 @@ void PrefixCache::insert(std::string_view ns, Tokens tokens, std::vector<PageId>
   CHECK_LE(static_cast<size_t>(leased), whole);
   const Tokens kept = tokens.first(whole * static_cast<size_t>(impl_->page_size));
 
+  if (whole == 0) {
+    give_back(0, pages.size());
+    pages.clear();
+    return;
+  }
   std::vector<PageId> in_tree;
   RadixNode* node = impl_->descend(impl_->root(ns), kept, now, in_tree);
   CHECK_GE(in_tree.size(), static_cast<size_t>(leased));
@@ -248,15 +262,13 @@ void PrefixCache::insert(std::string_view ns, Tokens tokens, std::vector<PageId>
     impl_->touch(made, now);
     node = made;
   }
+  impl_->lease(node);
   PrefixLease fresh;
-  if (!in_tree.empty()) {
-    impl_->lease(node);
-    fresh.cache_ = this;
-    fresh.node_ = node;
-    fresh.tokens_ = static_cast<int32_t>(whole) * impl_->page_size;
-  }
+  fresh.cache_ = this;
+  fresh.node_ = node;
+  fresh.tokens_ = static_cast<int32_t>(whole) * impl_->page_size;
   lease = std::move(fresh);  // the old one is released when `fresh`, which now holds it, ends
-  pages = std::move(in_tree);
+  pages.assign(in_tree.begin(), in_tree.end());  // keeps the room that its owner has reserved
 }
 
 int32_t PrefixCache::evict(int32_t pages) {

@@ -97,6 +97,33 @@ TEST(PrefixCache, DisabledNeverMatchesAndKeepsNothing) {
   EXPECT_EQ(cache.match("", Tokens{1, 2}, 2, 1).lease.tokens(), 0);
 }
 
+TEST(PrefixCache, NamespacesLeaveNothingBehind) {
+  PagePool pool(8, 1);
+  PrefixCache cache(pool, true);
+  for (int i = 0; i < 1000; ++i) {
+    if (pool.available() < 4) cache.evict(4);
+    std::vector<PageId> pages = take(pool, 4);
+    PrefixLease lease;
+    cache.insert(std::to_string(i), Tokens{1, 2, 3, 4}, pages, lease, i);
+    EXPECT_EQ(cache.path(std::to_string(i), Tokens{1}).size(), 2u);  // the root and its child
+  }
+  EXPECT_TRUE(cache.path("0", Tokens{1}).empty()) << "an empty namespace is still known";
+  cache.flush();
+  EXPECT_TRUE(cache.path("999", Tokens{1}).empty());
+}
+
+TEST(PrefixCache, ATreeAsDeepAsALongContext) {
+  constexpr int32_t kDeep = 30000;
+  PagePool pool(kDeep, 1);
+  PrefixCache cache(pool, true);
+  Tokens tokens(kDeep, 1);
+  std::vector<PageId> pages = take(pool, kDeep);
+  PrefixLease lease;
+  cache.insert("", tokens, pages, lease, 0);
+  for (int32_t n = kDeep - 1; n > 0; --n) cache.match("", tokens, n, 1);  // cuts the edge after n tokens
+  EXPECT_EQ(cache.path("", tokens).size(), static_cast<size_t>(kDeep) + 1);
+}  // destroyed without as many nested calls
+
 // Random operations on a small alphabet, so that prefixes collide all the time.
 class RandomOperations : public testing::TestWithParam<std::tuple<int32_t, int>> {};
 

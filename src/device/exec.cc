@@ -8,8 +8,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "device/cores.h"
@@ -96,9 +98,20 @@ class Team final : public Exec {
         std::this_thread::yield();
       }
     }
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
-  void execute(int thread) {
+  // The others may still be at work on the task's context: nobody leaves it early.
+  void execute(int thread) noexcept {
+    try {
+      execute_share(thread);
+    } catch (...) {
+      std::lock_guard lock(mutex_);
+      if (!failure_) failure_ = std::current_exception();
+    }
+  }
+
+  void execute_share(int thread) {
     const Task& task = task_;
     if (task.grain == 0) {
       const Range share{task.units * thread / threads_, task.units * (thread + 1) / threads_};
@@ -142,6 +155,7 @@ class Team final : public Exec {
   std::vector<int> cores_;
   std::vector<std::thread> workers_;
   Task task_;
+  std::exception_ptr failure_;  // the first of this task
   alignas(64) std::atomic<uint64_t> generation_{0};
   alignas(64) std::atomic<int64_t> next_{0};
   alignas(64) std::atomic<int> pending_{0};

@@ -31,7 +31,8 @@ class Exec {
 
   virtual int threads() const = 0;
 
-  // Calls fn(context, range, thread) on the team until [0, units) is covered, each unit once.
+  // Calls fn(context, range, thread) on the team until [0, units) is covered, each unit once. The
+  // first exception that a share throws is thrown here, after all threads are done.
   // Shares are contiguous, proportional and static, so that a core reads its own part of a weight.
   // thread is in [0, threads()) and unique among concurrent calls: index per-thread scratch by it.
   using Kernel = void (*)(void* context, Range range, int thread);

@@ -6,6 +6,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -30,6 +32,29 @@ TEST_P(Team, EveryUnitOnceInContiguousShares) {
     for (const auto& count : seen) EXPECT_EQ(count, 1);
     for (const auto& count : calls) EXPECT_LE(count, 1);
   }
+}
+
+TEST_P(Team, AnExceptionReachesTheCallerOnceAllAreDone) {
+  for (int64_t bad = 0; bad < 8; ++bad) {
+    std::atomic<int> inside = 0;
+    auto body = [&](Range r, int) {
+      ++inside;
+      for (int64_t i = r.begin; i < r.end; ++i) {
+        if (i == bad) {
+          --inside;
+          throw std::runtime_error("unit " + std::to_string(i));
+        }
+      }
+      --inside;
+    };
+    EXPECT_THROW(exec_->parallel(8, body), std::runtime_error);
+    EXPECT_EQ(inside, 0);
+    EXPECT_THROW(exec_->parallel_dynamic(8, 1, body), std::runtime_error);
+    EXPECT_EQ(inside, 0);
+  }
+  std::atomic<int64_t> sum = 0;
+  exec_->parallel(100, [&](Range r, int) { sum += r.size(); });
+  EXPECT_EQ(sum, 100);
 }
 
 TEST_P(Team, EveryUnitOnceWhenSharedDynamically) {

@@ -14,12 +14,15 @@ namespace {
 
 constexpr double kGiB = 1024.0 * 1024 * 1024;
 
-// Request ids in flight, and how many requests wait; shared by submitters and streams.
+// Request ids in flight; shared by submitters and streams.
 struct Register {
   std::mutex mutex;
   std::set<std::string, std::less<>> rids;
-  std::atomic<int32_t> waiting{0};
 };
+
+std::chrono::steady_clock::time_point in_seconds(double seconds) {
+  return std::chrono::steady_clock::now() + std::chrono::microseconds(static_cast<int64_t>(seconds * 1e6));
+}
 
 double available_gib() { return static_cast<double>(host_memory().available) / kGiB; }
 
@@ -31,15 +34,10 @@ struct TokenStream::State {
   uint64_t id = 0;
   std::string rid;
   std::atomic<bool> finished{false};
-  std::atomic<bool> counted_waiting{true};
 
-  void admitted() {
-    if (counted_waiting.exchange(false)) requests->waiting.fetch_sub(1);
-  }
   // Once: forgets the request; true for the first caller.
   bool end() {
     if (finished.exchange(true)) return false;
-    admitted();
     std::lock_guard lock(requests->mutex);
     requests->rids.erase(rid);
     return true;
@@ -64,7 +62,7 @@ struct Engine::Impl {
   std::unique_ptr<EngineLoop> loop;
   std::thread thread;
   std::atomic<uint64_t> next_id{1};
-  std::atomic<bool> stopped{false};
+  std::mutex shutting_down;
 
   Status check_lengths(GenerateRequest& request) const;
 };
@@ -74,7 +72,7 @@ Engine::Engine() : impl_(std::make_unique<Impl>()) {}
 Engine::~Engine() { shutdown(0); }
 
 Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto begin = std::chrono::steady_clock::now();
   log::info("Load weight begin. avail mem={:.2f} GB", available_gib());
   auto exec = Exec::create({.threads = plan.threads, .cores = plan.options.cores});
   auto compute = TRY(Compute::create(*exec, plan.kernel_target));
@@ -85,7 +83,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
                                .max_positions = plan.context_length},
                               *compute));
   const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   log::info("Load weight end. elapsed={:.2f} s, type={}, {}dtype=torch.{}, avail mem={:.2f} GB, "
             "mem usage={:.2f} GB.", seconds, plan.model.architecture,
             plan.model.quant_method.empty() ? "" : fmt::format("quant={}, ", plan.model.quant_method),
@@ -101,11 +99,15 @@ Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
             plan.total_tokens, plan.chunk_rows, plan.options.scheduler.max_prefill_tokens,
             plan.max_running, plan.context_length, available_gib());
 
+  return start(plan, {std::move(exec), std::move(compute), std::move(model), std::move(kv),
+                      std::move(arena)});
+}
+
+std::unique_ptr<Engine> Engine::start(const Plan& plan, EngineParts parts) {
   std::unique_ptr<Engine> engine(new Engine);
   Impl& m = *engine->impl_;
   m.plan = plan;
-  m.loop = std::make_unique<EngineLoop>(plan, std::move(exec), std::move(compute), std::move(model),
-                                        std::move(kv), std::move(arena), *m.inbox);
+  m.loop = std::make_unique<EngineLoop>(plan, std::move(parts), *m.inbox);
   m.thread = std::thread([&m] { m.loop->run(); });
   return engine;
 }
@@ -146,7 +148,6 @@ Status Engine::Impl::check_lengths(GenerateRequest& r) const {
 
 Result<TokenStream> Engine::submit(GenerateRequest request, OnTokens on_tokens) {
   Impl& m = *impl_;
-  if (m.stopped) return fail(ErrorCode::kUnavailable, "The server is shutting down.");
   TRY(m.check_lengths(request));
   for (size_t i = 0; i < request.input_ids.size(); ++i) {
     const int32_t id = request.input_ids[i];
@@ -154,7 +155,6 @@ Result<TokenStream> Engine::submit(GenerateRequest request, OnTokens on_tokens) 
       return invalid("input_ids[{}]: token id {} is outside [0, {})", i, id, m.plan.model.vocab_size);
     }
   }
-  const auto& limit = m.plan.options.scheduler.max_queued;
   TokenStream stream;
   stream.state_ = std::make_shared<TokenStream::State>();
   TokenStream::State& state = *stream.state_;
@@ -164,28 +164,22 @@ Result<TokenStream> Engine::submit(GenerateRequest request, OnTokens on_tokens) 
   state.id = m.next_id.fetch_add(1);
   {
     std::lock_guard lock(m.requests->mutex);
-    if (limit && !request.health_probe && m.requests->waiting.load() >= *limit) {
-      state.finished = true;
-      return fail(ErrorCode::kUnavailable, "The request queue is full.");
-    }
     if (!m.requests->rids.insert(request.rid).second) {
       state.finished = true;
       return invalid("Duplicate request ID detected: {}", request.rid);
     }
-    m.requests->waiting.fetch_add(1);
   }
   const std::weak_ptr<TokenStream::State> weak = stream.state_;
   OnTokens deliver = [weak, on_tokens = std::move(on_tokens)](TokenEvent&& event) {
-    if (const auto alive = weak.lock()) {
-      if (event.finish) {
-        if (!alive->end()) return;  // stopped meanwhile: no event follows
-      } else {
-        alive->admitted();
-      }
-    }
+    const auto alive = weak.lock();
+    if (!alive || alive->finished) return;
+    if (event.finish && !alive->end()) return;  // stopped just now
     on_tokens(std::move(event));
   };
-  m.inbox->push(AddRequest{state.id, std::move(request), std::move(deliver)});
+  if (!m.inbox->push(AddRequest{state.id, std::move(request), std::move(deliver)})) {
+    state.end();
+    return fail(ErrorCode::kUnavailable, "The server is shutting down.");
+  }
   return stream;
 }
 
@@ -196,17 +190,9 @@ void Engine::abort_prefix(std::string rid_prefix) {
 void Engine::abort_all() { impl_->inbox->push(AbortRequests{"", true}); }
 
 bool Engine::flush_cache(double timeout_seconds) {
-  if (impl_->stopped) return false;
   auto done = std::make_shared<std::promise<bool>>();
   auto answer = done->get_future();
-  const auto deadline = std::chrono::steady_clock::now() +
-                        std::chrono::microseconds(static_cast<int64_t>(timeout_seconds * 1e6));
-  impl_->inbox->push(FlushCache{std::move(done), deadline});
-  try {
-    return answer.get();
-  } catch (const std::future_error&) {
-    return false;  // the engine ended before it could answer
-  }
+  return impl_->inbox->push(FlushCache{std::move(done), in_seconds(timeout_seconds)}) && answer.get();
 }
 
 EngineStats Engine::stats() const { return impl_->loop->stats(); }
@@ -224,25 +210,11 @@ Engine::MemoryUse Engine::memory() const {
 
 void Engine::shutdown(double grace_seconds) {
   Impl& m = *impl_;
-  if (m.stopped.exchange(true) || !m.thread.joinable()) return;
+  std::lock_guard lock(m.shutting_down);
+  if (!m.thread.joinable()) return;
+  m.loop->finish_by(in_seconds(grace_seconds));
   m.inbox->close();
-  const auto deadline = std::chrono::steady_clock::now() +
-                        std::chrono::microseconds(static_cast<int64_t>(grace_seconds * 1e6));
-  std::thread watchdog;
-  std::mutex mutex;
-  std::condition_variable done;
-  bool joined = false;
-  watchdog = std::thread([&] {
-    std::unique_lock lock(mutex);
-    if (!done.wait_until(lock, deadline, [&] { return joined; })) m.loop->abandon();
-  });
   m.thread.join();
-  {
-    std::lock_guard lock(mutex);
-    joined = true;
-  }
-  done.notify_all();
-  watchdog.join();
 }
 
 }  // namespace fathom

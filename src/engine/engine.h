@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "engine/parts.h"
 #include "engine/plan.h"
 #include "request/request.h"
 #include "request/token_event.h"
@@ -18,14 +19,14 @@ namespace fathom {
 using OnTokens = std::function<void(TokenEvent&&)>;
 
 // A request in flight. Destroying it before the finish event aborts the request: its pages return
-// within one step. Move-only.
+// within one step, and no event follows but one that is being delivered just then. Move-only.
 class TokenStream {
  public:
   TokenStream() = default;
   TokenStream(TokenStream&&) noexcept;
   TokenStream& operator=(TokenStream&&) noexcept;
   ~TokenStream();
-  // Ends generation early because the text layer saw a stop string; no event follows.
+  // Ends generation early because the text layer saw a stop string; as its destruction.
   void stop();
 
  private:
@@ -53,10 +54,13 @@ class Engine {
  public:
   // Loads the model and starts the engine thread. Slow; logs SGLang's load lines.
   static Result<std::unique_ptr<Engine>> create(const Plan& plan);
+  // The second half of create(): for a model that is there already.
+  static std::unique_ptr<Engine> start(const Plan& plan, EngineParts parts);
   ~Engine();
 
   // Checks the length rules (spec: http-api 15, rulings "Lengths"), then queues. The error texts are
-  // the ones clients see. Duplicate rid in flight: kInvalid. Queue full: kUnavailable.
+  // the ones clients see. Duplicate rid in flight: kInvalid. Shutting down: kUnavailable. A full queue
+  // shows later, as a finish event with status 503.
   Result<TokenStream> submit(GenerateRequest request, OnTokens on_tokens);
 
   void abort_prefix(std::string rid_prefix);
@@ -75,7 +79,8 @@ class Engine {
   };
   MemoryUse memory() const;
 
-  // Runs until nothing is queued or running, or the time is over; then the thread ends.
+  // Runs until nothing is queued or running, or the time is over; the rest ends with status 503.
+  // Returns when the engine thread has ended.
   void shutdown(double grace_seconds);
 
  private:

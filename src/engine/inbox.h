@@ -36,14 +36,16 @@ using Message = std::variant<AddRequest, DropRequest, AbortRequests, FlushCache>
 
 class Inbox {
  public:
-  void push(Message message) {
+  // False after close(), and the message is lost. Only news that a request is gone is still taken
+  // then: it lets the rest finish sooner.
+  bool push(Message message) {
     {
       std::lock_guard lock(mutex_);
-      // After close() only news that requests are gone is taken: it lets the rest finish sooner.
-      if (closed_ && !std::holds_alternative<DropRequest>(message)) return;
+      if (closed_ && !std::holds_alternative<DropRequest>(message)) return false;
       messages_.push_back(std::move(message));
     }
     wake_.notify_one();
+    return true;
   }
   // All messages so far; waits for one, for close(), or until `until`.
   std::vector<Message> take(std::chrono::steady_clock::time_point until) {
@@ -70,6 +72,11 @@ class Inbox {
   bool closed() const {
     std::lock_guard lock(mutex_);
     return closed_;
+  }
+  // No request can come any more.
+  bool finished() const {
+    std::lock_guard lock(mutex_);
+    return closed_ && messages_.empty();
   }
 
  private:

@@ -1,19 +1,19 @@
 #include "engine/loop.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "sample/random.h"
 
 namespace fathom {
 
-EngineLoop::EngineLoop(const Plan& plan, std::unique_ptr<Exec> exec, std::unique_ptr<Compute> compute,
-                       std::unique_ptr<Model> model, KvPool kv, Arena arena, Inbox& inbox)
+EngineLoop::EngineLoop(const Plan& plan, EngineParts parts, Inbox& inbox)
     : plan_(plan),
-      exec_(std::move(exec)),
-      compute_(std::move(compute)),
-      model_(std::move(model)),
-      runner_(*model_, *compute_, std::move(kv), std::move(arena), plan.max_running),
+      exec_(std::move(parts.exec)),
+      compute_(std::move(parts.compute)),
+      model_(std::move(parts.model)),
+      runner_(*model_, *compute_, std::move(parts.kv), std::move(parts.arena), plan.max_running),
       pages_(static_cast<int32_t>(plan.total_tokens / plan.options.page_size), plan.options.page_size),
       cache_(pages_, !plan.options.disable_radix_cache),
       scheduler_(plan.options.scheduler, pages_, cache_, clock_),
@@ -25,7 +25,7 @@ EngineLoop::EngineLoop(const Plan& plan, std::unique_ptr<Exec> exec, std::unique
 }
 
 void EngineLoop::run() {
-  while (!abandoned_.load()) {
+  while (std::chrono::steady_clock::now() < finish_by_.load()) {
     drain_inbox();
     const StepPlan& plan = scheduler_.plan();
     for (const SequenceId id : scheduler_.take_starved()) {
@@ -34,14 +34,30 @@ void EngineLoop::run() {
                                  "decode batch. Aborting the last request.", 500));
     }
     for (const std::string& line : scheduler_.take_messages()) log::info("{}", line);
+    publish();  // before the step, which may take long
     if (!plan.empty()) step(plan);
     answer_flushes();
     publish();
-    if (inbox_.closed() && in_flight_.empty()) break;
+    if (inbox_.finished() && in_flight_.empty()) break;
   }
-  while (!in_flight_.empty()) {
-    finish(*in_flight_.begin()->second, FinishReason::abort("The server is shutting down.", 503));
+  refuse_rest();
+}
+
+// Nobody is left without an answer, whenever his message came.
+void EngineLoop::refuse_rest() {
+  const FinishReason reason = FinishReason::abort("The server is shutting down.", 503);
+  inbox_.close();
+  for (Message& message : inbox_.take_now()) {
+    if (auto* flush = std::get_if<FlushCache>(&message)) handle(*flush);
+    if (auto* add = std::get_if<AddRequest>(&message)) {
+      auto r = std::make_unique<InFlight>();
+      r->id = add->id;
+      r->request = std::move(add->request);
+      r->on_tokens = std::move(add->on_tokens);
+      in_flight_.emplace(add->id, std::move(r));
+    }
   }
+  while (!in_flight_.empty()) finish(*in_flight_.begin()->second, reason);
   for (FlushCache& flush : flushes_) flush.done->set_value(false);
 }
 
@@ -80,6 +96,7 @@ void EngineLoop::handle(AddRequest& message) {
   if (!r->request.use_prefix_cache) spec.max_cached_tokens = 0;
   r->next_input_logprob =
       prompt_logprobs ? logprob.start_len : static_cast<int32_t>(spec.prompt.size());
+  if (r->request.sampling.penalizes()) r->generated.reserve(r->request.sampling.max_new_tokens);
   InFlight& request = *in_flight_.emplace(r->id, std::move(r)).first->second;
   const Status added = scheduler_.add(std::move(spec));
   if (!added) finish(request, FinishReason::abort(added.error().message, 503));
@@ -124,7 +141,7 @@ void EngineLoop::answer_flushes() {
 void EngineLoop::step(const StepPlan& plan) {
   for (const SequenceStep& s : plan.sequences) {
     InFlight& r = *in_flight_.at(s.id);
-    r.event = {};
+    r.retractions = s.retractions;
     if (s.first_step && !r.admitted) {
       r.admitted = true;
       r.cached_tokens = s.cached_tokens;
@@ -136,6 +153,7 @@ void EngineLoop::step(const StepPlan& plan) {
     sample(plan);
   } catch (const std::exception& error) {
     fail_step(plan, error.what());
+    ++next_.steps;
     return;
   }
   report(plan);
@@ -220,10 +238,11 @@ Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& 
                     s.first_position + s.rows - 1, next_.steps), 500);
     log::error("rid {}: {}", r.request.rid, r.event.finish->message);
     result.finished = true;
+    result.discard_kv = true;
     return result;
   }
   const int32_t token = row->token;
-  r.generated.add(token);
+  r.generated.add(token, p.penalizes());
   r.event.tokens.push_back(token);
   if (r.request.logprob.enabled) r.event.output_logprobs.push_back(std::move(row->logprobs));
   result.token = token;
@@ -254,27 +273,34 @@ void EngineLoop::fail_step(const StepPlan& plan, const std::string& why) {
 void EngineLoop::finish(InFlight& r, FinishReason reason) {
   TokenEvent event;
   event.finish = std::move(reason);
-  event.prompt_tokens = static_cast<int32_t>(r.request.input_ids.size());
-  event.completion_tokens = static_cast<int32_t>(r.generated.total);
-  event.cached_tokens = r.cached_tokens;
-  event.queue_seconds = r.queue_seconds;
-  r.on_tokens(std::move(event));
+  deliver(r, std::move(event));
   in_flight_.erase(r.id);
 }
 
 void EngineLoop::post_events() {
   for (const Committed& c : committed_) {
     InFlight& r = *in_flight_.at(c.id);
-    TokenEvent& event = r.event;
-    const bool done = event.finish.has_value();
-    if (event.tokens.empty() && event.input_logprobs.empty() && !done) continue;
-    event.prompt_tokens = static_cast<int32_t>(r.request.input_ids.size());
-    event.completion_tokens = static_cast<int32_t>(r.generated.total);
-    event.cached_tokens = r.cached_tokens;
-    event.retractions = scheduler_.retractions_of(c.id);
-    event.queue_seconds = r.queue_seconds;
+    const bool done = r.event.finish.has_value();
+    if (r.event.tokens.empty() && !done) continue;
+    const bool delivered = deliver(r, std::exchange(r.event, {}));
+    if (!delivered) scheduler_.abort(c.id);
+    if (done || !delivered) in_flight_.erase(c.id);
+  }
+}
+
+// False when the receiver failed: it has lost an event and shall get no other.
+bool EngineLoop::deliver(InFlight& r, TokenEvent&& event) {
+  event.prompt_tokens = static_cast<int32_t>(r.request.input_ids.size());
+  event.completion_tokens = static_cast<int32_t>(r.generated.total);
+  event.cached_tokens = r.cached_tokens;
+  event.retractions = r.retractions;
+  event.queue_seconds = r.queue_seconds;
+  try {
     r.on_tokens(std::move(event));
-    if (done) in_flight_.erase(c.id);
+    return true;
+  } catch (const std::exception& error) {
+    log::error("rid {}: an event could not be delivered: {}", r.request.rid, error.what());
+    return false;
   }
 }
 

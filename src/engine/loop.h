@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "engine/inbox.h"
+#include "engine/parts.h"
 #include "engine/runner.h"
 #include "sample/sampler.h"
 #include "sched/scheduler.h"
@@ -27,20 +28,21 @@ struct InFlight {
   bool admitted = false;
   double queue_seconds = 0;
   int32_t cached_tokens = 0;
+  int32_t retractions = 0;
   int32_t next_input_logprob = 0;  // first prompt position whose entry is still to come
-  TokenEvent event;                // being built in this step
+  TokenEvent event;                // the next one; prompt logprobs gather here chunk by chunk
 };
 
 class EngineLoop {
  public:
-  EngineLoop(const Plan& plan, std::unique_ptr<Exec> exec, std::unique_ptr<Compute> compute,
-             std::unique_ptr<Model> model, KvPool kv, Arena arena, Inbox& inbox);
+  EngineLoop(const Plan& plan, EngineParts parts, Inbox& inbox);
 
-  // Until the inbox is closed and nothing is in flight, or `abandon()` was called.
+  // Until the inbox is closed and nothing is in flight, or the time of finish_by() has come; then
+  // closes the inbox and ends what is left.
   void run();
   // Any thread.
   EngineStats stats() const;
-  void abandon() { abandoned_.store(true); }
+  void finish_by(std::chrono::steady_clock::time_point time) { finish_by_.store(time); }
   int64_t weight_bytes() const { return model_->weight_bytes(); }
 
  private:
@@ -59,7 +61,9 @@ class EngineLoop {
   Committed conclude(const SequenceStep& step, SampleRow* row, InFlight& r);
   void fail_step(const StepPlan& plan, const std::string& why);
   void finish(InFlight& r, FinishReason reason);
+  void refuse_rest();
   void post_events();
+  bool deliver(InFlight& r, TokenEvent&& event);
   void answer_flushes();
   void report(const StepPlan& plan);
   void publish();
@@ -75,7 +79,7 @@ class EngineLoop {
   Scheduler scheduler_;
   Sampler sampler_;
   Inbox& inbox_;
-  std::atomic<bool> abandoned_{false};
+  std::atomic<TimePoint> finish_by_{TimePoint::max()};
 
   std::unordered_map<uint64_t, std::unique_ptr<InFlight>> in_flight_;
   std::vector<SampleRow> rows_;          // of the step, in plan order

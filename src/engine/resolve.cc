@@ -58,11 +58,16 @@ Status resolve_steps(const EngineOptions& o, Plan& plan) {
     return invalid("chunked_prefill_size must be divisible by page_size: {} is not a multiple of {}",
                    plan.chunk_rows, o.page_size);
   }
-  const int32_t prompt_rows =
-      plan.chunk_rows > 0 ? std::min(plan.chunk_rows, o.scheduler.max_prefill_tokens)
-                          : std::max(plan.context_length, o.scheduler.max_prefill_tokens);
-  plan.step_rows = std::min(prompt_rows, std::max(plan.context_length, plan.chunk_rows)) +
-                   plan.max_running;
+  if (o.scheduler.max_prefill_tokens < o.page_size) {
+    return invalid("--max-prefill-tokens must be at least the --page-size of {}, got {}", o.page_size,
+                   o.scheduler.max_prefill_tokens);
+  }
+  // Without chunks the first prompt of a step is taken whole, and others while they fit.
+  const int64_t prompt_rows = plan.chunk_rows > 0
+                                  ? std::min(plan.chunk_rows, o.scheduler.max_prefill_tokens)
+                                  : std::max(plan.context_length, o.scheduler.max_prefill_tokens);
+  const int64_t most_rows = int64_t{plan.max_running} * plan.context_length;
+  plan.step_rows = static_cast<int32_t>(std::min(prompt_rows, most_rows)) + plan.max_running;
   return {};
 }
 
@@ -82,8 +87,9 @@ Status resolve_pool(const EngineOptions& o, Plan& plan) {
   tokens = std::min(tokens, int64_t{plan.max_running} * plan.context_length);
   tokens = std::min<int64_t>(tokens, INT32_MAX / 2);
   if (o.max_total_tokens) {
-    if (*o.max_total_tokens < 1) {
-      return invalid("--max-total-tokens must be at least 1, got {}", *o.max_total_tokens);
+    if (*o.max_total_tokens < o.page_size) {
+      return invalid("--max-total-tokens must be at least the --page-size of {}, got {}", o.page_size,
+                     *o.max_total_tokens);
     }
     tokens = std::min(tokens, *o.max_total_tokens);
   }

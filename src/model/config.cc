@@ -189,7 +189,9 @@ void read_feed_forward(Fields& f, ModelConfig& c) {
   f.optional_integer("moe_layer_freq", c.moe_layer_freq, 1, 4096);
   f.optional_integer("n_shared_experts", c.shared_experts, 0, 1024);
 
-  // transformers writes V3 configs without these two: its V3 code knows no others.
+  // The spec's defaults are softmax and the groups. A V3 config without the two keys is one that
+  // transformers has saved: its DeepseekV3Config lacks them, for its code knows only sigmoid with the
+  // correction bias (norm_topk_prob it always writes). DeepSeek's own configs have all of them.
   const bool v3 = c.architecture == "DeepseekV3ForCausalLM";
   std::string scoring = v3 ? "sigmoid" : "softmax";
   std::string method = v3 ? "noaux_tc" : f.has("n_group") ? "group_limited_greedy" : "greedy";

@@ -45,6 +45,9 @@ struct SamplingParams {
   bool skip_special_tokens = true;
   bool spaces_between_special_tokens = true;
 
+  bool penalizes() const {
+    return frequency_penalty != 0 || presence_penalty != 0 || repetition_penalty != 1.0;
+  }
   bool greedy() const { return temperature < 1e-6 || top_k == 1; }
 };
 

@@ -2,6 +2,7 @@
 // tokens, and once when it finishes. Plain values; text is made from them by the text layer.
 #pragma once
 
+#include <boost/container/small_vector.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -42,8 +43,14 @@ struct FinishReason {
   }
 };
 
+// The few tokens of one step, without an allocation.
+struct TokenIds : boost::container::small_vector<int32_t, 8> {
+  using small_vector::small_vector;
+  TokenIds(const std::vector<int32_t>& ids) : small_vector(ids.begin(), ids.end()) {}
+};
+
 struct TokenEvent {
-  std::vector<int32_t> tokens;  // new since the last event, the final stop token included
+  TokenIds tokens;  // new since the last event, the final stop token included
   std::vector<PositionLogprobs> output_logprobs;  // one per token when asked for
   std::vector<PositionLogprobs> input_logprobs;   // on the first event only, from start_len on
   std::optional<FinishReason> finish;

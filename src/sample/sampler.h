@@ -2,9 +2,10 @@
 // depends on its logits, its request and its position, never on the batch.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "device/exec.h"
@@ -13,13 +14,23 @@
 
 namespace fathom {
 
-// What the penalties remember of one sequence: how often each token was generated.
+// What the penalties remember of one sequence: how often each token was generated, by ascending id.
+// Only kept when asked for; sorted in one block so that a step of decoding allocates nothing.
 struct GeneratedCounts {
-  std::unordered_map<int32_t, int32_t> count;
+  std::vector<std::pair<int32_t, int32_t>> count;
   int64_t total = 0;
-  void add(int32_t token) {
-    ++count[token];
+  void reserve(int64_t most_tokens) {
+    count.reserve(static_cast<size_t>(std::min<int64_t>(most_tokens, 4096)));
+  }
+  void add(int32_t token, bool remember = true) {
     ++total;
+    if (!remember) return;
+    const auto place = std::lower_bound(count.begin(), count.end(), std::pair(token, 0));
+    if (place != count.end() && place->first == token) {
+      ++place->second;
+    } else {
+      count.insert(place, {token, 1});
+    }
   }
 };
 

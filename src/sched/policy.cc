@@ -16,11 +16,13 @@ void by_arrival(WaitingQueue& waiting) {
 
 template <class Key>
 void by_descending(WaitingQueue& waiting, Key key) {
-  std::map<const Sequence*, int64_t> keys;
-  for (const auto& sequence : waiting) keys[sequence.get()] = key(*sequence);
-  std::stable_sort(waiting.begin(), waiting.end(), [&](const auto& a, const auto& b) {
-    return keys[a.get()] > keys[b.get()];
-  });
+  using Keyed = std::pair<int64_t, std::unique_ptr<Sequence>>;
+  std::vector<Keyed> items;
+  items.reserve(waiting.size());
+  for (auto& sequence : waiting) items.emplace_back(key(*sequence), std::move(sequence));
+  std::stable_sort(items.begin(), items.end(),
+                   [](const Keyed& a, const Keyed& b) { return a.first > b.first; });
+  for (size_t i = 0; i < items.size(); ++i) waiting[i] = std::move(items[i].second);
 }
 
 void by_longest_prefix(const PrefixCache& cache, WaitingQueue& waiting) {

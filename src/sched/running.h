@@ -13,7 +13,7 @@ namespace fathom {
 // KV       | [0, computed) is in the pool        | rows still to compute |
 // pages    | [0, lease.tokens()) the tree's      | then private pages    |
 struct Sequence {
-  SequenceSpec spec;
+  SequenceSpec spec;            // its prompt has moved to `tokens`
   uint64_t arrival = 0;         // order of add()
   std::vector<int32_t> tokens;  // prompt + generated
   int32_t prompt_tokens = 0;
@@ -25,7 +25,7 @@ struct Sequence {
   int32_t cached_tokens = -1;   // at first admission; -1: not admitted yet
   bool started = false;         // its first step was planned
   int32_t retractions = 0;
-  bool aborted = false;
+  bool aborted = false;         // leaves before the next plan
 
   int32_t generated() const { return static_cast<int32_t>(tokens.size()) - prompt_tokens; }
   int32_t pending() const { return static_cast<int32_t>(tokens.size()) - computed; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 #include "base/check.h"
 #include "sched/policy.h"
@@ -13,6 +14,8 @@ namespace {
 constexpr int64_t kMostEstimatedTokens = 4096;
 // A prompt that shares at least so many tokens with one being computed waits for it.
 constexpr int32_t kSharedPrefixWorthWaiting = 32;
+// How many such prompts one step passes over in search of one that can run: bounds the step's own work.
+constexpr int32_t kMostPassedOver = 256;
 constexpr double kInitialRatio = 0.7;
 constexpr double kMinRatioFactor = 0.14;
 constexpr double kRatioDecaySteps = 600;
@@ -28,7 +31,12 @@ struct Scheduler::Impl {
   std::mt19937_64 random;
 
   WaitingQueue waiting;
+  bool reorder = false;                            // something changed since `waiting` was ordered
+  int32_t newcomers = 0;                           // of `waiting`, added since the last plan
   std::vector<std::unique_ptr<Sequence>> running;  // in order of admission
+  std::unordered_map<SequenceId, Sequence*> known;  // waiting and running
+  int32_t aborted_waiting = 0;
+  int32_t aborted_running = 0;
   StepPlan plan;
   std::vector<Sequence*> planned;                  // parallel to plan.sequences
   std::vector<SequenceId> starved;
@@ -90,9 +98,18 @@ struct Scheduler::Impl {
                  s.pages, s.lease, clock.now());
     s.pages.insert(s.pages.end(), rest.begin(), rest.end());
     refresh_slots(s, leased);
+    reorder = true;
   }
 
-  // Gives everything back; computed KV goes to the cache. The sequence holds nothing afterwards.
+  // After this the sequence holds nothing; its private pages have other owners.
+  void forget_pages(Sequence& s) {
+    s.lease = PrefixLease();
+    s.pages.clear();
+    s.slots.clear();
+    s.computed = 0;
+  }
+
+  // Gives everything back; computed KV goes to the cache.
   void release(Sequence& s) {
     const int32_t size = pool.page_size();
     if (cache.enabled() && s.spec.insert_into_cache) {
@@ -106,10 +123,8 @@ struct Scheduler::Impl {
         pool.give_back(s.pages[i]);
       }
     }
-    s.lease = PrefixLease();
-    s.pages.clear();
-    s.slots.clear();
-    s.computed = 0;
+    forget_pages(s);
+    reorder = true;
   }
 
   // ---- retraction --------------------------------------------------------------------------
@@ -170,12 +185,28 @@ struct Scheduler::Impl {
                       .is_prompt = !s.decoding(),
                       .cached_tokens = std::max(s.cached_tokens, 0),
                       .first_step = !s.started,
+                      .retractions = s.retractions,
                       .tokens = s.tokens.data() + s.computed,
                       .slots = s.slots.data()};
     s.started = true;
     (step.is_prompt ? plan.prompt_rows : plan.decode_rows) += rows;
     plan.sequences.push_back(step);
     planned.push_back(&s);
+  }
+
+  // Gives up the only running sequence: all other pages are free, and still it has too few.
+  void starve_last() {
+    starved.push_back(running[0]->spec.id);
+    known.erase(running[0]->spec.id);
+    release(*running[0]);
+    running.clear();
+  }
+
+  // Nothing runs and the first in the queue cannot: it never will.
+  void starve_first_waiting() {
+    starved.push_back(waiting.front()->spec.id);
+    known.erase(waiting.front()->spec.id);
+    waiting.pop_front();
   }
 
   // Makes sure that every decoding sequence can store its next row; retracts until that holds.
@@ -187,15 +218,17 @@ struct Scheduler::Impl {
         continue;
       }
       if (running.size() == 1) {
-        starved.push_back(s.spec.id);
-        release(s);
-        running.clear();
+        starve_last();
         return;
       }
       const size_t victim = cheapest_to_retract();
       retract(victim);
       if (victim < i) --i;  // the same sequence again
     }
+  }
+
+  int32_t free_places() const {
+    return std::max(options.max_running - static_cast<int32_t>(running.size()), 0);
   }
 
   int32_t rows_left_in_step() const {
@@ -224,9 +257,7 @@ struct Scheduler::Impl {
       if (rows <= 0) return;
       while (!grow(s, s.computed + rows)) {
         if (running.size() == 1) {
-          starved.push_back(s.spec.id);
-          release(s);
-          running.clear();
+          starve_last();
           return;
         }
         size_t victim = cheapest_to_retract();
@@ -263,8 +294,9 @@ struct Scheduler::Impl {
       }
       const auto differ = std::mismatch(s.tokens.begin(), s.tokens.end(), other->tokens.begin(),
                                         other->tokens.end());
-      const int32_t common = static_cast<int32_t>(differ.first - s.tokens.begin());
-      if (std::min(common, reuse_limit(s)) - cached >= kSharedPrefixWorthWaiting) return true;
+      const int32_t common = std::min(static_cast<int32_t>(differ.first - s.tokens.begin()), reuse_limit(s));
+      const int32_t whole_pages = common / pool.page_size() * pool.page_size();
+      if (whole_pages - cached >= kSharedPrefixWorthWaiting) return true;
     }
     return false;
   }
@@ -273,6 +305,16 @@ struct Scheduler::Impl {
     const int32_t all_but_one = static_cast<int32_t>(s.tokens.size()) - 1;
     return s.spec.max_cached_tokens < 0 ? all_but_one
                                         : std::min(all_but_one, s.spec.max_cached_tokens);
+  }
+
+  // Room for what it will likely generate, so that decoding does not allocate.
+  void reserve(Sequence& s) const {
+    const auto size = static_cast<size_t>(pool.page_size());
+    const int64_t output = std::min(s.spec.max_new_tokens - s.generated(), kMostEstimatedTokens);
+    const size_t pages = (s.tokens.size() + static_cast<size_t>(output)) / size + 2;
+    s.tokens.reserve(pages * size);
+    s.pages.reserve(pages);
+    s.slots.reserve(pages * size);
   }
 
   enum class Admission { kAdmitted, kDeferred, kNoRoom };
@@ -293,37 +335,33 @@ struct Scheduler::Impl {
     s.computed = cached;
     s.lease = std::move(match.lease);
     s.pages = std::move(match.pages);
+    reserve(s);
     refresh_slots(s, 0);
     const int32_t rows = rows_for(s);
     if (rows <= 0 || !grow(s, s.computed + rows)) {
-      forget_match(s);
+      forget_pages(s);
       return Admission::kNoRoom;
     }
     if (s.cached_tokens < 0) s.cached_tokens = cached;
     return Admission::kAdmitted;
   }
 
-  void forget_match(Sequence& s) {
-    s.lease = PrefixLease();
-    s.pages.clear();
-    s.slots.clear();
-    s.computed = 0;
-  }
-
   // Fills the rest of the step from the queue. Strictly in order: nothing overtakes a sequence that
   // does not fit, except while it waits for a prefix being computed.
   void admit_waiting() {
-    if (waiting.empty() || rows_left_in_step() <= 0) return;
-    order_waiting(options, cache, random, waiting);
+    if (waiting.empty() || free_places() == 0 || rows_left_in_step() <= 0) return;
+    if (std::exchange(reorder, false)) order_waiting(options, cache, random, waiting);
     int32_t admitted = 0;
+    int32_t passed_over = 0;
     for (size_t i = 0; i < waiting.size();) {
-      if (static_cast<int32_t>(running.size()) >= options.max_running || rows_left_in_step() <= 0 ||
+      if (free_places() == 0 || rows_left_in_step() <= 0 ||
           admitted >= options.prefill_max_requests.value_or(INT32_MAX)) {
         return;
       }
       const Admission outcome = try_admit(*waiting[i]);
       if (outcome == Admission::kNoRoom) return;
       if (outcome == Admission::kDeferred) {
+        if (++passed_over == kMostPassedOver) return;
         ++i;
         continue;
       }
@@ -345,11 +383,18 @@ struct Scheduler::Impl {
   }
 
   void drop_aborted() {
+    const auto forget = [this](const std::unique_ptr<Sequence>& s) {
+      return s->aborted && known.erase(s->spec.id) > 0;
+    };
+    if (std::exchange(aborted_waiting, 0) > 0) std::erase_if(waiting, forget);
+    if (std::exchange(aborted_running, 0) == 0) return;
     for (const auto& s : running) {
       if (s->aborted) release(*s);
     }
-    std::erase_if(running, [](const auto& s) { return s->aborted; });
+    std::erase_if(running, forget);
   }
+
+  int64_t queued() const { return static_cast<int64_t>(waiting.size()) - aborted_waiting; }
 };
 
 Scheduler::Scheduler(const SchedulerOptions& options, PagePool& pool, PrefixCache& cache,
@@ -362,28 +407,30 @@ Scheduler::~Scheduler() {
 
 Status Scheduler::add(SequenceSpec spec) {
   Impl& m = *impl_;
-  const auto queued = static_cast<int64_t>(m.waiting.size());
-  if (m.options.max_queued && !spec.health_probe && queued >= *m.options.max_queued) {
+  const bool passed_over = m.queued() > m.newcomers;
+  const int64_t most = m.options.max_queued.value_or(INT32_MAX) + int64_t{passed_over ? 0 : m.free_places()};
+  if (!spec.health_probe && m.queued() >= most) {
     return fail(ErrorCode::kUnavailable, "The request queue is full.");
   }
   auto s = std::make_unique<Sequence>();
-  s->tokens = spec.prompt;
-  s->tokens.reserve(spec.prompt.size() +
-                    static_cast<size_t>(std::min(spec.max_new_tokens, kMostEstimatedTokens)));
   s->prompt_tokens = static_cast<int32_t>(spec.prompt.size());
+  s->tokens = std::move(spec.prompt);
   s->spec = std::move(spec);
   s->arrival = ++m.arrivals;
+  const bool fresh = m.known.emplace(s->spec.id, s.get()).second;
+  CHECK(fresh);
   m.waiting.push_back(std::move(s));
+  ++m.newcomers;
+  m.reorder = true;
   return {};
 }
 
 bool Scheduler::abort(SequenceId id) {
-  Impl& m = *impl_;
-  const auto is_it = [id](const auto& s) { return s->spec.id == id; };
-  if (std::erase_if(m.waiting, is_it) > 0) return true;
-  const auto found = std::find_if(m.running.begin(), m.running.end(), is_it);
-  if (found == m.running.end()) return false;
-  (*found)->aborted = true;
+  const auto found = impl_->known.find(id);
+  if (found == impl_->known.end() || found->second->aborted) return false;
+  Sequence& s = *found->second;
+  s.aborted = true;
+  ++(s.pages.empty() ? impl_->aborted_waiting : impl_->aborted_running);
   return true;
 }
 
@@ -399,28 +446,29 @@ const StepPlan& Scheduler::plan() {
   m.continue_prompts();
   m.admit_waiting();
   if (m.options.mixed_chunk || m.plan.empty()) m.add_decode_rows();
+  m.newcomers = 0;
+  if (m.running.empty() && !m.waiting.empty()) m.starve_first_waiting();
   return m.plan;
 }
 
 void Scheduler::commit(std::span<const Committed> results) {
   Impl& m = *impl_;
   CHECK_EQ(results.size(), m.planned.size());
-  std::unordered_map<SequenceId, const Committed*> by_id;
-  for (const Committed& result : results) by_id[result.id] = &result;
   bool any_decode = false;
-  for (Sequence* s : m.planned) {
-    const auto found = by_id.find(s->spec.id);
-    CHECK(found != by_id.end());
-    const Committed& result = *found->second;
-    const bool prompt = !s->decoding();
+  for (size_t i = 0; i < results.size(); ++i) {
+    const Committed& result = results[i];
+    Sequence& s = *m.planned[i];
+    CHECK_EQ(result.id, s.spec.id);
+    const bool prompt = !s.decoding();
     any_decode |= !prompt;
-    s->computed += s->planned_rows;
-    s->planned_rows = 0;
-    if (result.token) s->tokens.push_back(*result.token);
+    s.computed += s.planned_rows;
+    s.planned_rows = 0;
+    if (result.token) s.tokens.push_back(*result.token);
+    if (result.discard_kv) s.spec.insert_into_cache = false;
     if (result.finished) {
-      s->aborted = true;  // leaves the batch below
+      abort(result.id);  // leaves the batch below
     } else if (prompt) {
-      m.share_computed(*s);
+      m.share_computed(s);
     }
   }
   m.drop_aborted();
@@ -442,18 +490,11 @@ bool Scheduler::flush_cache() {
   return true;
 }
 
-int32_t Scheduler::retractions_of(SequenceId id) const {
-  for (const auto& s : impl_->running) {
-    if (s->spec.id == id) return s->retractions;
-  }
-  return 0;
-}
-
 SchedulerStats Scheduler::stats() const {
   const Impl& m = *impl_;
   const int32_t size = m.pool.page_size();
   SchedulerStats stats{.running = static_cast<int32_t>(m.running.size()),
-                       .queued = static_cast<int32_t>(m.waiting.size()),
+                       .queued = static_cast<int32_t>(m.queued()),
                        .total_tokens = m.pool.total() * size,
                        .available_tokens = m.pool.available() * size,
                        .evictable_tokens = m.cache.evictable_pages() * size,

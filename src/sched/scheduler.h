@@ -41,8 +41,8 @@ struct Committed {
   SequenceId id = 0;
   std::optional<int32_t> token;  // absent when the step only advanced the prompt
   bool finished = false;         // stop token, length, error: the engine decided; pages return now
+  bool discard_kv = false;       // with finished: its KV is not fit for the prefix cache
 };
-
 
 struct SchedulerStats {
   int32_t running = 0;
@@ -61,16 +61,18 @@ class Scheduler {
   Scheduler(const SchedulerOptions& options, PagePool& pool, PrefixCache& cache, const Clock& clock);
   ~Scheduler();
 
-  // kUnavailable when the queue is full ("The request queue is full.").
+  // kUnavailable when the queue is full ("The request queue is full."). While no plan has passed
+  // anybody over, arrivals may also take the free places of the batch: a burst at an idle server is
+  // not cut to the length of the queue.
   Status add(SequenceSpec spec);
 
-  // Removes a queued sequence at once and a running one before the next plan; its computed KV goes
-  // to the prefix cache. Unknown ids are ignored. Returns whether it was still queued or running.
+  // The sequence is gone before the next plan; its computed KV goes to the prefix cache. Unknown ids
+  // are ignored. Returns whether it was still queued or running.
   bool abort(SequenceId id);
 
   // The next step; empty when nothing can run. The reference is valid until the next call.
   const StepPlan& plan();
-  // Every sequence of the plan exactly once, in any order.
+  // Every sequence of the plan, in its order.
   void commit(std::span<const Committed> results);
 
   // Sequences that plan() had to give up since the last call (the engine answers them with 500).
@@ -81,7 +83,6 @@ class Scheduler {
   bool idle() const;  // nothing queued, nothing running
   // Only when idle: forgets the prefix cache. False otherwise.
   bool flush_cache();
-  int32_t retractions_of(SequenceId id) const;
   SchedulerStats stats() const;
 
   // free + cached + private = total, every lease accounted for. CHECKs; cheap enough at idle.

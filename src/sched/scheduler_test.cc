@@ -65,9 +65,8 @@ struct World {
     for (const SequenceStep& s : plan.sequences) {
       Request& r = live.at(s.id);
       if (s.first_position != r.computed) {  // admitted with a cached prefix, or anew after retraction
-        const int32_t retractions = scheduler.retractions_of(s.id);
-        CHECK(s.first_step || retractions > r.retractions);
-        r.retractions = retractions;
+        CHECK(s.first_step || s.retractions > r.retractions);
+        r.retractions = s.retractions;
         r.computed = s.first_position;
       }
       CHECK_GE(s.rows, 1);
@@ -174,13 +173,81 @@ TEST(Scheduler, EqualPromptsSubmittedTogetherAreComputedOnce) {
 
 TEST(Scheduler, QueueLimit) {
   World world({.max_running = 1, .max_queued = 2}, 256, 1, true);
+  ASSERT_NE(world.add(iota(4), 4), 0u);
+  world.step(true);
   EXPECT_NE(world.add(iota(4), 4), 0u);
-  EXPECT_NE(world.add(iota(4), 4), 0u);
+  const SequenceId last = world.add(iota(4), 4);
+  EXPECT_NE(last, 0u);
   const Status full = world.scheduler.add({.id = 99, .prompt = {1}, .max_new_tokens = 1});
   ASSERT_FALSE(full);
   EXPECT_EQ(full.error().code, ErrorCode::kUnavailable);
   EXPECT_EQ(full.error().message, "The request queue is full.");
   EXPECT_TRUE(world.scheduler.add({.id = 100, .prompt = {1}, .max_new_tokens = 1, .health_probe = true}));
+  EXPECT_TRUE(world.scheduler.abort(100));
+  EXPECT_EQ(world.add(iota(4), 4), 0u);
+  world.abort(last);  // its place is free at once
+  EXPECT_NE(world.add(iota(4), 4), 0u);
+  world.run_to_end(100);
+}
+
+TEST(Scheduler, ABurstMayFillTheBatchAndTheQueue) {
+  World world({.max_running = 8, .max_queued = 2, .chunked_prefill_size = 64}, 1024, 1, true);
+  int taken = 0;
+  for (int i = 0; i < 20; ++i) taken += world.add(iota(16, i * 100), 4) != 0;
+  EXPECT_EQ(taken, 10);
+  world.step(true);  // four prompts fit one step; the other six are queued now, more than may be
+  EXPECT_EQ(world.scheduler.stats().queued, 6);
+  EXPECT_EQ(world.add(iota(4), 4), 0u);
+  world.run_to_end(100);
+  EXPECT_EQ(world.finished, 10);
+}
+
+TEST(Scheduler, AQueueOfLengthZeroAdmitsWhatCanRun) {
+  World world({.max_running = 2, .max_queued = 0}, 256, 1, true);
+  EXPECT_NE(world.add(iota(4), 4), 0u);
+  EXPECT_NE(world.add(iota(4, 50), 4), 0u);
+  EXPECT_EQ(world.add(iota(4, 90), 4), 0u);
+  world.run_to_end(100);
+}
+
+TEST(Scheduler, AbortTwiceAndOfNobody) {
+  World world({.max_running = 1}, 256, 1, true);
+  const SequenceId runs = world.add(iota(4), 40);
+  world.step(true);
+  const SequenceId waits = world.add(iota(4), 40);
+  EXPECT_FALSE(world.scheduler.abort(77));
+  for (const SequenceId id : {runs, waits}) {
+    world.abort(id);
+    EXPECT_FALSE(world.scheduler.abort(id));
+  }
+  EXPECT_FALSE(world.step(true));
+  EXPECT_TRUE(world.scheduler.idle());
+  EXPECT_FALSE(world.scheduler.abort(runs));
+}
+
+TEST(Scheduler, WhatCanNeverRunIsGivenUp) {
+  World world({.max_running = 4, .chunked_prefill_size = -1}, 16, 1, true);
+  const SequenceId huge = world.add(iota(100), 4);
+  const SequenceId small = world.add(iota(4), 4);
+  EXPECT_TRUE(world.scheduler.plan().empty());
+  EXPECT_EQ(world.scheduler.take_starved(), std::vector<SequenceId>{huge});
+  EXPECT_EQ(world.scheduler.plan().sequences.at(0).id, small);
+}
+
+TEST(Scheduler, DiscardedKvIsNotFoundAgain) {
+  World world({.max_running = 4}, 256, 1, true);
+  for (const bool discard : {true, false, true}) {
+    const SequenceId id = world.add(iota(50), 4);
+    const StepPlan& plan = world.scheduler.plan();
+    ASSERT_EQ(plan.sequences.size(), 1u);
+    EXPECT_EQ(plan.sequences[0].cached_tokens, 0) << "no earlier one's KV was fit";
+    world.scheduler.commit(std::vector<Committed>{{.id = id, .token = 1, .finished = true, .discard_kv = discard}});
+    world.scheduler.check_books();
+    if (!discard) {
+      ASSERT_TRUE(world.scheduler.flush_cache());
+    }
+  }
+  EXPECT_EQ(world.pool.available(), 256);
 }
 
 TEST(Scheduler, LongestOutputFirst) {

@@ -17,6 +17,7 @@ struct SequenceStep {
   bool is_prompt = false;       // rows belong to the prompt (or to re-prefill after retraction)
   int32_t cached_tokens = 0;    // at this sequence's first step: prompt tokens found in the cache
   bool first_step = false;
+  int32_t retractions = 0;      // of this sequence, so far
   const int32_t* tokens = nullptr;  // ids of the rows; valid until the step is committed
   const int32_t* slots = nullptr;   // position -> pool slot for [0, first_position + rows); likewise
 };
