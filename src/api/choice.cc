@@ -32,6 +32,7 @@ void Choice::push(TokenEvent event) {
   cached_tokens_ = event.cached_tokens;
   retractions_ = event.retractions;
   queue_seconds_ = event.queue_seconds;
+  if (!event.embedding.empty()) embedding_ = std::move(event.embedding);
   if (!event.input_logprobs.empty()) input_logprobs_ = std::move(event.input_logprobs);
 
   const bool by_token = event.finish && event.finish->kind == FinishReason::Kind::kStop &&

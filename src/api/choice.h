@@ -35,6 +35,8 @@ class Choice {
   const std::vector<PositionLogprobs>& input_logprobs() const { return input_logprobs_; }
   // Characters of decoded text in front of token i.
   const std::vector<int64_t>& char_offsets() const { return char_offsets_; }
+  // [hidden], of an embedding request that has ended.
+  const std::vector<float>& embedding() const { return embedding_; }
   double mean_logprob() const;  // of the generated tokens; 0 when there are none
 
   const std::optional<FinishReason>& finish() const { return finish_; }
@@ -66,6 +68,7 @@ class Choice {
   std::vector<int32_t> ids_;
   std::vector<PositionLogprobs> output_logprobs_, input_logprobs_;
   std::vector<int64_t> char_offsets_;
+  std::vector<float> embedding_;
   int64_t decoded_chars_ = 0;
   std::optional<FinishReason> finish_;
   bool stopped_by_text_ = false;

@@ -17,6 +17,10 @@ struct CompletionRequest {
   std::optional<int64_t> logprobs;  // top logprobs per token; 0: the chosen token only
 };
 
+// Field `name`: a string, strings, token ids, or lists of token ids.
+std::expected<void, Failure> read_prompts(const Fields& fields, const std::string& name,
+                                          const Settings& settings, std::vector<Prompt>& prompts);
+
 Parsed<CompletionRequest> parse_completion(const std::string& body, const Settings& settings);
 
 std::unique_ptr<Format> completion_format(const CompletionRequest& request,

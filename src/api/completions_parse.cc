@@ -18,38 +18,6 @@ std::expected<void, Failure> add_ids(JsonValue value, const std::string& path,
   return {};
 }
 
-// A string, strings, token ids, or lists of token ids.
-std::expected<void, Failure> read_prompts(const Fields& fields, const Settings& settings,
-                                          std::vector<Prompt>& prompts) {
-  const auto value = fields.find("prompt");
-  if (!value) return std::unexpected(Failure(400, "prompt: is required", true));
-  if (value->is_string()) {
-    prompts.emplace_back().text = TRY(to_string(*value, "prompt"));
-    if (prompts[0].text.empty()) return refuse("Prompt cannot be empty");
-    return {};
-  }
-  array list;
-  if (value->get(list) != simdjson::SUCCESS) {
-    return std::unexpected(Failure(400, "prompt: must be a string or a list", true));
-  }
-  if (list.size() == 0) return refuse("Prompt cannot be empty");
-  const JsonValue first = *list.begin();
-  if (!first.is_string() && !first.is_array()) return add_ids(*value, "prompt", settings, prompts);
-  bool all_empty = true;
-  for (const JsonValue item : list) {
-    const auto path = fmt::format("prompt[{}]", prompts.size());
-    if (first.is_array()) {
-      TRY(add_ids(item, path, settings, prompts));
-      all_empty = false;
-    } else {
-      prompts.emplace_back().text = TRY(to_string(item, path));
-      all_empty = all_empty && prompts.back().text.empty();
-    }
-  }
-  if (all_empty) return refuse("Prompt cannot be empty");
-  return {};
-}
-
 std::expected<void, Failure> read_samples(Fields& fields, const Settings& settings,
                                           CompletionRequest& request) {
   fields.integer("n", request.n, 1, settings.max_samples);
@@ -66,6 +34,37 @@ std::expected<void, Failure> read_samples(Fields& fields, const Settings& settin
 
 }  // namespace
 
+std::expected<void, Failure> read_prompts(const Fields& fields, const std::string& name,
+                                          const Settings& settings, std::vector<Prompt>& prompts) {
+  const auto value = fields.find(name);
+  if (!value) return schema_error(name, "is required");
+  if (value->is_string()) {
+    prompts.emplace_back().text = TRY(to_string(*value, name));
+    if (prompts[0].text.empty()) return refuse("Prompt cannot be empty");
+    return {};
+  }
+  array list;
+  if (value->get(list) != simdjson::SUCCESS) {
+    return schema_error(name, "must be a string or a list");
+  }
+  if (list.size() == 0) return refuse("Prompt cannot be empty");
+  const JsonValue first = *list.begin();
+  if (!first.is_string() && !first.is_array()) return add_ids(*value, name, settings, prompts);
+  bool all_empty = true;
+  for (const JsonValue item : list) {
+    const auto path = fmt::format("{}[{}]", name, prompts.size());
+    if (first.is_array()) {
+      TRY(add_ids(item, path, settings, prompts));
+      all_empty = false;
+    } else {
+      prompts.emplace_back().text = TRY(to_string(item, path));
+      all_empty = all_empty && prompts.back().text.empty();
+    }
+  }
+  if (all_empty) return refuse("Prompt cannot be empty");
+  return {};
+}
+
 Parsed<CompletionRequest> parse_completion(const std::string& body, const Settings& settings) {
   const auto document = TRY(JsonDocument::parse(body));
   Fields fields(document.root(), "");
@@ -73,7 +72,7 @@ Parsed<CompletionRequest> parse_completion(const std::string& body, const Settin
   CompletionRequest request;
   Job& job = request.job;
   TRY(read_common(fields, job, settings));
-  TRY(read_prompts(fields, settings, job.prompts));
+  TRY(read_prompts(fields, "prompt", settings, job.prompts));
   TRY(read_samples(fields, settings, request));
   TRY(read_openai(fields, "cmpl", request.options, job, settings));
   request.options.return_prompt_ids |= request.options.return_token_ids;

@@ -37,8 +37,41 @@ std::string_view type_of(const Failure& failure) {
   }
 }
 
-// HTTP status names in capitals, as errors inside a stream carry them.
-std::string_view stream_type_of(int status) {
+void write_fields(JsonWriter& out, const Failure& failure, std::string_view type) {
+  out.key("message").string(failure.message);
+  out.key("type").string(type);
+  out.key("param").null();
+  out.key("code").integer(failure.status);
+}
+
+// Details of what broke inside are for the log.
+std::string_view anthropic_message(const Failure& failure) {
+  const bool internal = failure.status == 500 || failure.status == 502 || failure.status == 504;
+  return internal ? "Internal server error" : std::string_view(failure.message);
+}
+
+}  // namespace
+
+std::string_view anthropic_error_type(int status) {
+  switch (status) {
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "overloaded_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "api_error";
+  }
+}
+
+std::string_view stream_error_type(int status) {
   switch (status) {
     case 400:
       return "BAD_REQUEST";
@@ -50,15 +83,6 @@ std::string_view stream_type_of(int status) {
       return "INTERNAL_SERVER_ERROR";
   }
 }
-
-void write_fields(JsonWriter& out, const Failure& failure, std::string_view type) {
-  out.key("message").string(failure.message);
-  out.key("type").string(type);
-  out.key("param").null();
-  out.key("code").integer(failure.status);
-}
-
-}  // namespace
 
 Failure::Failure(const Error& error) : status(status_of(error.code)), message(error.message) {
   if (error.code == ErrorCode::kInternal) message = "Internal server error: " + message;
@@ -72,7 +96,15 @@ std::string error_body(const Failure& failure, Shape shape) {
   std::string text;
   JsonWriter out(text);
   out.begin_object();
-  if (shape == Shape::kNative && !failure.schema) {
+  if (shape == Shape::kAnthropic) {
+    out.key("type").string("error").key("error").begin_object();
+    out.key("type").string(anthropic_error_type(failure.status));
+    out.key("message").string(anthropic_message(failure)).end_object();
+  } else if (shape == Shape::kNested) {
+    out.key("error").begin_object();
+    write_fields(out, failure, type_of(failure));
+    out.end_object();
+  } else if (shape == Shape::kNative && !failure.schema) {
     out.key("error").begin_object().key("message").string(failure.message).end_object();
   } else {
     out.key("object").string("error");
@@ -89,7 +121,7 @@ std::string error_event(const Failure& failure) {
   std::string text = "data: ";
   JsonWriter out(text);
   out.begin_object().key("error").begin_object().key("object").string("error");
-  write_fields(out, failure, stream_type_of(failure.status));
+  write_fields(out, failure, stream_error_type(failure.status));
   out.end_object().end_object();
   return text + "\n\n";
 }

@@ -12,14 +12,16 @@
 namespace fathom::api {
 
 enum class Shape {
-  kOpenAi,  // A: {"object":"error","message",...} and the same under "error"
-  kNative,  // B: {"error":{"message"}}
+  kOpenAi,     // A: {"object":"error","message",...} and the same under "error"
+  kNative,     // B: {"error":{"message"}}
+  kNested,     // C: {"error":{"message","type","param","code"}}
+  kAnthropic,  // D: {"type":"error","error":{"type","message"}}
 };
 
 struct Failure {
   int status = 400;
   std::string message;
-  // The JSON itself is wrong (syntax, type, missing field): shape A on every route.
+  // The JSON itself is wrong (syntax, type, missing field): shape A also on native routes.
   bool schema = false;
 
   Failure(int status, std::string message, bool schema = false)
@@ -39,6 +41,10 @@ std::unexpected<Failure> refuse(fmt::format_string<Args...> format, Args&&... ar
 Failure failure_of(const FinishReason& abort);
 
 std::string error_body(const Failure& failure, Shape shape);
+// Error types of Anthropic's API: "invalid_request_error", "overloaded_error"...
+std::string_view anthropic_error_type(int status);
+// HTTP status names in capitals, as errors inside a stream carry them.
+std::string_view stream_error_type(int status);
 // The event that ends a stream whose 200 has been sent: `data: {...}\n\n`.
 std::string error_event(const Failure& failure);
 

@@ -84,6 +84,7 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
       request.priority = job.priority;
       request.cache_namespace = job.cache_namespace;
       request.use_prefix_cache = job.use_prefix_cache;
+      request.embed = job.embed;
       out.choices.push_back(TRY(Choice::create(tokenizer, sampling, request.rid)));
       out.requests.push_back(std::move(request));
     }

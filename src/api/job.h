@@ -36,6 +36,7 @@ struct Job {
   int64_t priority = 0;
   std::string cache_namespace;
   bool use_prefix_cache = true;
+  bool embed = false;  // embeddings instead of text
 
   size_t sequences() const { return prompts.size() * static_cast<size_t>(samples); }
 };

@@ -116,6 +116,17 @@ Parsed<std::vector<int32_t>> to_token_ids(JsonValue value, const std::string& pa
   return ids;
 }
 
+std::unexpected<Failure> schema_error(const std::string& path, std::string_view what) {
+  return wrong_value(path, what, true);
+}
+
+Parsed<std::string> required_string(const Fields& fields, std::string_view name) {
+  TRY(fields.status());
+  const auto value = fields.find(name);
+  if (!value) return schema_error(fields.path_of(name), "is required");
+  return to_string(*value, fields.path_of(name));
+}
+
 Fields::Fields(JsonValue object, std::string path, bool schema)
     : path_(std::move(path)), schema_(schema) {
   simdjson::dom::object members;

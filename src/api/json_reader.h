@@ -76,6 +76,11 @@ class Fields {
   std::optional<Failure> failure_;
 };
 
+// "<path>: <what>": the JSON is not what the route reads.
+std::unexpected<Failure> schema_error(const std::string& path, std::string_view what);
+// A string field that must be there.
+Parsed<std::string> required_string(const Fields& fields, std::string_view name);
+
 // Single values; errors start with `path`.
 Parsed<int64_t> to_integer(JsonValue value, const std::string& path, int64_t low, int64_t high,
                            bool schema = true);

@@ -18,6 +18,7 @@ struct Settings {
   int32_t vocab_size = 0;          // of the model (padded): bound of every token id
   int32_t context_length = 0;      // tokens
   int64_t max_request_tokens = 0;  // min(context, KV pool)
+  int32_t embedding_size = 0;      // of an embedding (--is-embedding); 0: embeddings are refused
 
   int64_t stream_interval = 1;                   // tokens between chunks, after the first
   bool incremental_streaming_output = false;     // /generate streams deltas

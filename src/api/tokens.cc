@@ -1,5 +1,7 @@
 #include "api/tokens.h"
 
+#include <set>
+
 #include "api/chat.h"
 #include "api/json_reader.h"
 #include "api/json_writer.h"
@@ -102,6 +104,36 @@ Parsed<std::string> detokenize(const std::string& body, const Settings& settings
     if (batch) out.begin_array();
     for (const auto& one : texts) out.string(one);
     if (batch) out.end_array();
+  }
+  out.end_object();
+  return text;
+}
+
+std::string tokenizer_info(const Tokenizer& tokenizer, const ChatTemplate* chat_template) {
+  std::string text;
+  JsonWriter out(text);
+  out.begin_object();
+  std::set<std::string_view> written;
+  const auto write_token = [&](std::string_view name, std::optional<int32_t> id) {
+    out.key(name);
+    id ? out.string(tokenizer.token_bytes(*id)) : out.null();
+    written.insert(name);
+  };
+  write_token("bos_token", tokenizer.bos());
+  write_token("eos_token", tokenizer.eos());
+  out.key("chat_template");
+  chat_template ? out.string(chat_template->source()) : out.null();
+  written.insert("chat_template");
+  const std::string config(tokenizer.config_json());
+  const auto document = JsonDocument::parse(config);
+  simdjson::dom::object members;
+  if (document && document->root().get(members) == simdjson::SUCCESS) {
+    for (const auto& [name, value] : members) {
+      if (written.insert(name).second) out.any_key(name).raw(simdjson::minify(value));
+    }
+  }
+  if (written.insert("tokenizer_class").second) {
+    out.key("tokenizer_class").string("PreTrainedTokenizerFast");
   }
   out.end_object();
   return text;

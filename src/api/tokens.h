@@ -14,5 +14,7 @@ Parsed<std::string> tokenize(const std::string& body, const Settings& settings,
                              const Tokenizer& tokenizer, const ChatTemplate* chat_template);
 Parsed<std::string> detokenize(const std::string& body, const Settings& settings,
                                const Tokenizer& tokenizer);
+// /tokenizer_info, vLLM's: tokenizer_config.json, with the tokens and the template in use.
+std::string tokenizer_info(const Tokenizer& tokenizer, const ChatTemplate* chat_template);
 
 }  // namespace fathom::api

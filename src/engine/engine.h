@@ -38,6 +38,7 @@ class TokenStream {
 struct EngineStats {
   int32_t running = 0;
   int32_t queued = 0;
+  int64_t queued_tokens = 0;  // prompt tokens of queued requests
   int64_t total_tokens = 0, available_tokens = 0, evictable_tokens = 0, used_tokens = 0;
   double token_usage = 0;
   double gen_throughput = 0;      // tokens/s of the last decode report

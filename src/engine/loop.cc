@@ -177,6 +177,10 @@ void EngineLoop::sample(const StepPlan& plan) {
                        .position = static_cast<uint64_t>(s.first_position + s.rows)});
     }
     if (s.is_prompt) collect_prompt_logprobs(s, first_row, r);
+    if (s.samples && r.request.embed) {
+      const auto hidden = runner_.hidden(first_row + s.rows - 1);
+      r.event.embedding.assign(hidden.begin(), hidden.end());
+    }
     first_row += s.rows;
   }
   size_t row = 0;
@@ -346,6 +350,7 @@ void EngineLoop::publish() {
   const SchedulerStats s = scheduler_.stats();
   next_.running = s.running;
   next_.queued = s.queued;
+  next_.queued_tokens = s.queued_tokens;
   next_.total_tokens = s.total_tokens;
   next_.available_tokens = s.available_tokens;
   next_.evictable_tokens = s.evictable_tokens;

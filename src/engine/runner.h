@@ -17,6 +17,12 @@ class Runner {
   void forward(const StepPlan& plan);
   float* logits(int32_t i) { return logits_.as<float>() + int64_t{i} * vocab_; }
 
+  // Final hidden state of row `row` of the step just run.
+  std::span<const float> hidden(int32_t row) const {
+    const auto width = static_cast<size_t>(model_.config().hidden);
+    return {model_.hidden() + static_cast<size_t>(row) * width, width};
+  }
+
   // Logits of any rows of the step just run, in pieces of at most kPiece rows.
   static constexpr int32_t kPiece = 256;
   const float* logits_of(std::span<const int32_t> rows);

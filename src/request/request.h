@@ -28,6 +28,7 @@ struct GenerateRequest {
   int64_t priority = 0;
   std::string cache_namespace;     // extra_key / cache_salt: different values never share a prefix
   bool use_prefix_cache = true;
+  bool embed = false;              // the last event carries the prompt's embedding; max_new_tokens is 0
   bool health_probe = false;       // admitted at a full queue, not counted in metrics
 };
 

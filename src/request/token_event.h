@@ -54,6 +54,7 @@ struct TokenEvent {
   std::vector<PositionLogprobs> output_logprobs;  // one per token when asked for
   std::vector<PositionLogprobs> input_logprobs;   // on the first event only, from start_len on
   std::optional<FinishReason> finish;
+  std::vector<float> embedding;  // [hidden] final hidden state of the last prompt token, if asked
 
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;  // so far, this event included

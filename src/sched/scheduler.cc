@@ -502,6 +502,7 @@ SchedulerStats Scheduler::stats() const {
                        .new_token_ratio = m.ratio,
                        .retractions = m.retractions,
                        .evicted_tokens = m.evicted_pages * size};
+  for (const auto& s : m.waiting) stats.queued_tokens += s->pending();
   stats.used_tokens = stats.total_tokens - stats.available_tokens - stats.evictable_tokens;
   return stats;
 }

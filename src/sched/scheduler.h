@@ -47,6 +47,7 @@ struct Committed {
 struct SchedulerStats {
   int32_t running = 0;
   int32_t queued = 0;
+  int64_t queued_tokens = 0;     // still to compute before the queued sequences can decode
   int32_t total_tokens = 0;      // pool size
   int32_t available_tokens = 0;  // free
   int32_t evictable_tokens = 0;  // cached, not leased

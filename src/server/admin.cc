@@ -103,10 +103,14 @@ http::Handler abort_request_handler(const ServerState& state) {
   };
 }
 
-http::Handler refusing_handler(std::string message) {
-  return [message = std::move(message)](const http::Request&, http::Responder& responder) {
-    return responder.send(error_response(ErrorShape::kNative, 400, message));
+http::Handler refusing_handler(ErrorShape shape, int status, std::string message) {
+  return [=](const http::Request&, http::Responder& responder) {
+    return responder.send(error_response(shape, status, message));
   };
+}
+
+http::Handler refusing_handler(std::string message) {
+  return refusing_handler(ErrorShape::kNative, 400, std::move(message));
 }
 
 http::Handler unsuccessful_handler(std::string message) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "http/server.h"
+#include "server/error_body.h"
 #include "server/generation/text_pool.h"
 #include "server/server_state.h"
 
@@ -14,6 +15,7 @@ http::Handler flush_cache_handler(const ServerState& state, TextPool& blocking);
 http::Handler abort_request_handler(const ServerState& state);
 // 400 with `message` in the native shape.
 http::Handler refusing_handler(std::string message);
+http::Handler refusing_handler(ErrorShape shape, int status, std::string message);
 // 400 {"success": false, "message": ...}, the shape of the weight updates.
 http::Handler unsuccessful_handler(std::string message);
 

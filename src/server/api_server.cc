@@ -122,6 +122,9 @@ std::optional<http::Response> ApiServer::refuse(const http::Request& request,
       request.method == "OPTIONS" || always_open(without_root(request.path, options_.root_path));
   const Access access = open ? Access::kOpen : route ? route->access : Access::kNormal;
   if (auth_.check(request, access) != Verdict::kAllowed) {
+    if (route && route->errors == ErrorShape::kAnthropic) {
+      return error_response(route->errors, 401, "Unauthorized");
+    }
     http::Response response;
     response.status = 401;
     response.body = json_text({{"error", "Unauthorized"}});

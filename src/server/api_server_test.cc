@@ -87,8 +87,17 @@ class ApiServerTest : public testing::Test {
     model.facts.pool_tokens = 1000;
     model.facts.max_running = 10;
     model.engine = std::make_unique<FakeEngine>(script_);
-    model.routes = {named("generate"), named("completions"), named("chat"), named("tokenize"),
-                    named("detokenize")};
+    model.routes = {.completions = named("completions"),
+                    .chat_completions = named("chat"),
+                    .messages = named("messages"),
+                    .count_tokens = named("count_tokens"),
+                    .responses = named("responses"),
+                    .embeddings = named("embeddings"),
+                    .encode = named("encode"),
+                    .score = named("score"),
+                    .tokenize = named("tokenize"),
+                    .detokenize = named("detokenize"),
+                    .tokenizer_info = named("tokenizer_info")};
     model.routes.generate = [this](const http::Request& request, http::Responder& responder) {
       return generate(request, responder);
     };
@@ -179,6 +188,24 @@ TEST_F(ApiServerTest, RoutesReachTheirHandlers) {
   EXPECT_EQ(ask("POST", "/v1/chat/completions?x=1").body, "chat");
   EXPECT_EQ(ask("POST", "/tokenize").body, "tokenize");
   EXPECT_EQ(ask("POST", "/v1/detokenize").body, "detokenize");
+  EXPECT_EQ(ask("POST", "/v1/messages?beta=true").body, "messages");
+  EXPECT_EQ(ask("POST", "/v1/messages/count_tokens").body, "count_tokens");
+  for (const char* name : {"responses", "embeddings", "score"}) {
+    EXPECT_EQ(ask("POST", std::string("/v1/") + name).body, name);
+  }
+  EXPECT_EQ(ask("POST", "/encode").body, "encode");
+  EXPECT_EQ(ask("GET", "/tokenizer_info").body, "tokenizer_info");
+}
+
+TEST_F(ApiServerTest, TheDocumentNamesEveryRoute) {
+  serve();
+  const auto paths = Json::parse(ask("GET", "/openapi.json").body)["paths"];
+  EXPECT_TRUE(paths["/v1/models/{id}"].contains("get"));
+  EXPECT_TRUE(paths["/v1/messages"]["post"].contains("requestBody"));
+  for (const auto& [path, methods] : paths.items()) {
+    if (path.find('{') != std::string::npos) continue;
+    EXPECT_NE(ask("DELETE", path).status, 404) << path;
+  }
 }
 
 TEST_F(ApiServerTest, UnknownPathsAndMethods) {

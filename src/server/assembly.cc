@@ -184,6 +184,7 @@ Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& fi
   s.vocab_size = engine.model_config().vocab_size;
   s.context_length = engine.context_length();
   s.max_request_tokens = engine.max_request_tokens();
+  if (args.is_embedding) s.embedding_size = engine.model_config().hidden;
   s.stream_interval = args.stream_interval;
   s.incremental_streaming_output = args.incremental_streaming_output;
   s.include_usage_by_default = args.stream_response_default_include_usage;

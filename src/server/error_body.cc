@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "api/errors.h"
 #include "server/json_text.h"
 
 namespace fathom {
@@ -46,6 +47,10 @@ http::Response error_response(ErrorShape shape, int status, std::string_view mes
       break;
     case ErrorShape::kNested:
       body = {{"error", fields}};
+      break;
+    case ErrorShape::kAnthropic:
+      body = {{"type", "error"},
+              {"error", {{"type", api::anthropic_error_type(status)}, {"message", text}}}};
       break;
   }
   http::Response response;

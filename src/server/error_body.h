@@ -9,10 +9,11 @@
 namespace fathom {
 
 enum class ErrorShape {
-  kDetail,  // {"detail": ...}: pages without a shape of their own
-  kFlat,    // A: OpenAI
-  kNative,  // B: /generate and its kin
-  kNested,  // C: model card
+  kDetail,     // {"detail": ...}: pages without a shape of their own
+  kFlat,       // A: OpenAI
+  kNative,     // B: /generate and its kin
+  kNested,     // C: model card, /v1/responses
+  kAnthropic,  // D: /v1/messages
 };
 
 // 503 carries Retry-After.

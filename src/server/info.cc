@@ -1,35 +1,10 @@
 #include "server/info.h"
 
-#include <algorithm>
-#include <array>
-#include <chrono>
-#include <ctime>
-
-#include "server/error_body.h"
+#include "server/load_info.h"
 #include "server/version.h"
 
 namespace fathom {
 namespace {
-
-double gibibytes(int64_t bytes) {
-  return static_cast<double>(bytes) / (1 << 30);
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S+00:00", &parts);
-  return text;
-}
-
-Json memory_usage(const ModelFacts& facts) {
-  return {{"weight", gibibytes(facts.weight_bytes)},
-          {"kvcache", gibibytes(facts.kv_bytes)},
-          {"token_capacity", facts.pool_tokens},
-          {"graph", 0.0}};
-}
 
 // A flag's value as given, or null.
 Json flag(const Json& server_args, const char* name) {
@@ -72,7 +47,7 @@ http::Response model_response(const ModelFacts& facts, std::string_view id) {
 Json model_info(const ModelFacts& facts, const Json& server_args) {
   Json info = {{"model_path", facts.model_path},
                {"tokenizer_path", facts.tokenizer_path},
-               {"is_generation", true},
+               {"is_generation", flag(server_args, "is_embedding") != true},
                {"preferred_sampling_params", flag(server_args, "preferred_sampling_params")},
                {"served_model_name", facts.served_name},
                {"weight_version", facts.weight_version},
@@ -115,55 +90,6 @@ Json server_info(const ModelFacts& facts, const Json& server_args, const EngineS
   info["version"] = kVersion;
   info["internal_states"] = Json::array({state});
   return info;
-}
-
-Json load_info(const EngineStats& stats) {
-  return Json::array({{{"rid", nullptr},
-                       {"dp_rank", 0},
-                       {"num_reqs", stats.running + stats.queued},
-                       {"num_waiting_reqs", stats.queued},
-                       {"num_tokens", stats.used_tokens}}});
-}
-
-Result<Json> loads_info(const ModelFacts& facts, const EngineStats& stats,
-                        std::string_view sections) {
-  constexpr std::array<std::string_view, 7> kSections = {"core",   "memory", "spec", "lora",
-                                                         "disagg", "queues", "all"};
-  bool memory = sections.empty();
-  for (std::string_view rest = sections; !rest.empty();) {
-    const size_t comma = std::min(rest.find(','), rest.size());
-    const std::string_view section = rest.substr(0, comma);
-    rest.remove_prefix(std::min(comma + 1, rest.size()));
-    if (std::ranges::find(kSections, section) == kSections.end()) {
-      return invalid(
-          "include: unknown section '{}'; choose from core, memory, spec, lora, disagg, "
-          "queues, all",
-          section);
-    }
-    memory = memory || section == "memory" || section == "all";
-  }
-  const double running_share =
-      facts.max_running > 0 ? static_cast<double>(stats.running) / facts.max_running : 0;
-  Json load = {{"timestamp", utc_now()},
-               {"dp_rank", 0},
-               {"num_running_reqs", stats.running},
-               {"num_waiting_reqs", stats.queued},
-               {"num_used_tokens", stats.used_tokens},
-               {"num_total_tokens", stats.used_tokens},
-               {"num_active_tokens", stats.used_tokens},
-               {"max_total_num_tokens", facts.pool_tokens},
-               {"max_running_requests", facts.max_running},
-               {"token_usage", stats.token_usage},
-               {"gen_throughput", stats.gen_throughput},
-               {"cache_hit_rate", stats.cache_hit_rate},
-               {"utilization", running_share},
-               {"total_prefill_uncached_tokens", stats.prefill_compute_tokens}};
-  if (memory) load["memory"] = memory_usage(facts);
-  return Json{{"timestamp", utc_now()},
-              {"version", kVersion},
-              {"accelerator", "cpu"},
-              {"num_accelerators", 1},
-              {"loads", Json::array({load})}};
 }
 
 }  // namespace fathom

@@ -42,10 +42,5 @@ http::Response model_response(const ModelFacts& facts, std::string_view id);
 Json model_info(const ModelFacts& facts, const Json& server_args);
 // `server_args`: every flag under its snake_case name, secrets already redacted.
 Json server_info(const ModelFacts& facts, const Json& server_args, const EngineStats& stats);
-// /get_load, the older form.
-Json load_info(const EngineStats& stats);
-// /v1/loads. `sections` is the raw `include` parameter; an unknown section is an error.
-Result<Json> loads_info(const ModelFacts& facts, const EngineStats& stats,
-                        std::string_view sections);
 
 }  // namespace fathom

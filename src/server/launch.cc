@@ -55,8 +55,15 @@ GenerationRoutes routes_to(GenerationHandlers& handlers) {
   return {.generate = to(&GenerationHandlers::generate),
           .completions = to(&GenerationHandlers::completions),
           .chat_completions = to(&GenerationHandlers::chat_completions),
+          .messages = to(&GenerationHandlers::messages),
+          .count_tokens = to(&GenerationHandlers::count_tokens),
+          .responses = to(&GenerationHandlers::responses),
+          .embeddings = to(&GenerationHandlers::embeddings),
+          .encode = to(&GenerationHandlers::encode),
+          .score = to(&GenerationHandlers::score),
           .tokenize = to(&GenerationHandlers::tokenize),
-          .detokenize = to(&GenerationHandlers::detokenize)};
+          .detokenize = to(&GenerationHandlers::detokenize),
+          .tokenizer_info = to(&GenerationHandlers::tokenizer_info)};
 }
 
 Status load(const ServerArgs& args, LoadedFiles files, ApiServer& server, Service& service) {

@@ -3,6 +3,8 @@
 #include "server/admin.h"
 #include "server/health.h"
 #include "server/info.h"
+#include "server/load_info.h"
+#include "server/openapi.h"
 
 namespace fathom {
 namespace {
@@ -73,10 +75,14 @@ void add_information(std::vector<Route>& table, const RouteOptions& options, Ser
         return json_response(load_info(model.engine->stats()));
       }));
   add("/v1/loads", answering(state, [](const LoadedModel& model, const http::Request& request) {
-        const auto loads =
-            loads_info(model.facts, model.engine->stats(), request.query_value("include"));
-        return loads ? json_response(*loads)
-                     : error_response(ErrorShape::kNative, 400, loads.error().message);
+        const std::string sections = request.query_value("include");
+        const std::string rank = request.query_value("dp_rank");
+        const std::string format = request.query_value("format");
+        const auto response =
+            loads_response(model.facts, model.engine->stats(),
+                           {.sections = sections, .rank = rank, .format = format});
+        return response ? *response
+                        : error_response(ErrorShape::kNative, 400, response.error().message);
       }));
   add("/v1/models", answering(state, [](const LoadedModel& model, const http::Request&) {
         return models_response(model.facts);
@@ -126,11 +132,44 @@ void add_generation(std::vector<Route>& table, ServerState& state) {
   add("/generate", {"POST", "PUT"}, Needs::kGeneration, ErrorShape::kNative, &Routes::generate);
   add("/v1/completions", {"POST"}, Needs::kGeneration, kFlat, &Routes::completions);
   add("/v1/chat/completions", {"POST"}, Needs::kGeneration, kFlat, &Routes::chat_completions);
+  add("/invocations", {"POST"}, Needs::kGeneration, kFlat, &Routes::chat_completions);  // SageMaker
+  constexpr auto kAnthropic = ErrorShape::kAnthropic;
+  add("/v1/messages", {"POST"}, Needs::kGeneration, kAnthropic, &Routes::messages);
+  add("/v1/messages/count_tokens", {"POST"}, Needs::kModel, kAnthropic, &Routes::count_tokens);
+  add("/v1/responses", {"POST"}, Needs::kGeneration, ErrorShape::kNested, &Routes::responses);
+  add("/v1/embeddings", {"POST"}, Needs::kGeneration, kFlat, &Routes::embeddings);
+  add("/encode", {"POST", "PUT"}, Needs::kGeneration, ErrorShape::kNative, &Routes::encode);
+  add("/v1/score", {"POST"}, Needs::kGeneration, kFlat, &Routes::score);
+  add("/tokenizer_info", {"GET"}, Needs::kModel, ErrorShape::kDetail, &Routes::tokenizer_info);
   for (const char* path : {"/tokenize", "/v1/tokenize"}) {
     add(path, {"POST"}, Needs::kModel, kFlat, &Routes::tokenize);
   }
   for (const char* path : {"/detokenize", "/v1/detokenize"}) {
     add(path, {"POST"}, Needs::kModel, kFlat, &Routes::detokenize);
+  }
+}
+
+// What belongs to models or stores that this server never has: a clear no.
+void add_absent(std::vector<Route>& table) {
+  table.push_back(
+      {"/v1/responses/",
+       {"GET", "POST", "DELETE"},
+       Access::kNormal,
+       Needs::kNothing,
+       ErrorShape::kNested,
+       refusing_handler(ErrorShape::kNested, 404, "Responses are not stored by this server."),
+       true});
+  for (const char* path : {"/classify", "/v1/classify", "/v1/rerank"}) {
+    const auto shape =
+        std::string_view(path).starts_with("/v1") ? ErrorShape::kFlat : ErrorShape::kNative;
+    table.push_back({path,
+                     {"POST"},
+                     Access::kNormal,
+                     Needs::kNothing,
+                     shape,
+                     refusing_handler(shape, 400,
+                                      "This model is not a classifier or reranker; see /v1/score "
+                                      "and /v1/embeddings.")});
   }
 }
 
@@ -158,6 +197,21 @@ void add_admin(std::vector<Route>& table, ServerState& state, TextPool& blocking
   }
 }
 
+void add_document(std::vector<Route>& table) {
+  const auto text = std::make_shared<std::string>();
+  table.push_back({"/openapi.json",
+                   {"GET"},
+                   Access::kNormal,
+                   Needs::kNothing,
+                   ErrorShape::kDetail,
+                   [text](const http::Request&, http::Responder& responder) {
+                     http::Response response;
+                     response.body = *text;
+                     return responder.send(std::move(response));
+                   }});
+  *text = json_text(openapi_document(table));
+}
+
 }  // namespace
 
 std::vector<Route> route_table(const RouteOptions& options, ServerState& state,
@@ -166,7 +220,9 @@ std::vector<Route> route_table(const RouteOptions& options, ServerState& state,
   add_generation(table, state);  // first: looked up most often
   add_health(table, options, state);
   add_information(table, options, state);
+  add_absent(table);
   add_admin(table, state, blocking);
+  add_document(table);  // last: it describes the others
   return table;
 }
 

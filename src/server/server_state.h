@@ -17,7 +17,8 @@ namespace fathom {
 enum class Phase { kLoading, kWarmingUp, kServing, kStopping };
 
 struct GenerationRoutes {
-  http::Handler generate, completions, chat_completions, tokenize, detokenize;
+  http::Handler generate, completions, chat_completions, messages, count_tokens, responses,
+      embeddings, encode, score, tokenize, detokenize, tokenizer_info;
 };
 
 struct LoadedModel {

@@ -38,9 +38,12 @@ def check(want, got, path):
 def events_of(text):
     assert text.endswith("\n\n")
     for event in text[:-2].split("\n\n"):
-        assert event.startswith("data: ") and "\n" not in event, event
-        data = event.removeprefix("data: ")
-        yield data if data == "[DONE]" else json.loads(data)
+        name, separator, data = event.rpartition("\n")
+        assert data.startswith("data: "), event
+        data = data.removeprefix("data: ")
+        data = data if data == "[DONE]" else json.loads(data)
+        assert name == (f"event: {data['type']}" if separator else ""), event
+        yield data
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])

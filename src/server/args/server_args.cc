@@ -73,6 +73,7 @@ Status read_model(const OptionValues& v, ServerArgs& a) {
   a.model_path = v.maybe_text("model-path");
   a.tokenizer_path = v.text("tokenizer-path");
   a.skip_tokenizer_init = v.flag("skip-tokenizer-init");
+  a.is_embedding = v.flag("is-embedding");
   a.load_format = v.text("load-format") == "dummy" ? "dummy" : "auto";
   a.quantization = v.text("quantization");
   a.kv_cache_dtype = v.text("kv-cache-dtype");

@@ -52,7 +52,7 @@ std::vector<Option> make_table() {
       {"device", kString, "cpu", kModel, "where to compute", {}, {"cpu"}},
       {"served-model-name", kString, "", kModel, "name in the API; default: --model-path"},
       {"chat-template", kString, "", kModel, "Jinja file or a built-in name"},
-      {"is-embedding", kFlag, "", kModel, "serve embeddings", {}, {}, kRefused, "--is-embedding is not supported by this build"},
+      {"is-embedding", kFlag, "", kModel, "serve /v1/embeddings and /encode: the last token's final hidden state, of length 1"},
       {"revision", kString, "main", kModel, "branch, tag or commit of a hub id"},
       {"json-model-override-args", kString, "", kModel, "JSON merged into config.json"},
       {"delete-ckpt-after-loading", kFlag, "", kModel, "delete the checkpoint", {}, {}, kRefused,

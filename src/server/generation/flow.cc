@@ -104,7 +104,7 @@ awaitable<bool> Flow::stream_until_end() {
   api::Format::Events events;
   for (;;) {
     if (failure_) {
-      events.push_back(api::error_event(*failure_));
+      format_->append_failure(events, *failure_);
       break;
     }
     if (chunk_due(newest_)) {
@@ -120,7 +120,7 @@ awaitable<bool> Flow::stream_until_end() {
     }
     if (!co_await next()) co_return false;
   }
-  events.push_back("data: [DONE]\n\n");
+  if (const auto last = format_->terminator(); !last.empty()) events.emplace_back(last);
   if (!co_await send_events(events)) co_return false;
   co_return co_await responder_.end_stream();
 }

@@ -2,9 +2,13 @@
 
 #include <charconv>
 
+#include "api/anthropic.h"
 #include "api/chat.h"
 #include "api/completions.h"
+#include "api/embeddings.h"
 #include "api/native.h"
+#include "api/responses.h"
+#include "api/score.h"
 #include "api/tokens.h"
 #include "server/generation/flow.h"
 
@@ -82,11 +86,21 @@ awaitable<void> run_flow(const GenerationHandlers::Parts& parts, const http::Req
   co_await flow.run();
 }
 
-awaitable<void> send_body(http::Responder& responder, Parsed<std::string> body) {
-  if (!body) co_return co_await send_failure(responder, body.error(), api::Shape::kOpenAi);
+awaitable<void> send_body(http::Responder& responder, Parsed<std::string> body,
+                          api::Shape shape = api::Shape::kOpenAi) {
+  if (!body) co_return co_await send_failure(responder, body.error(), shape);
   http::Response response;
   response.body = std::move(*body);
   co_await responder.send(std::move(response));
+}
+
+// Runs the chat template, unless the client sent token ids.
+std::expected<void, Failure> render_prompt(api::ChatRequest& chat,
+                                           const GenerationHandlers::Parts& parts) {
+  api::Prompt& prompt = chat.job.prompts[0];
+  if (prompt.tokenized) return {};
+  prompt.text = TRY(api::render(chat.chat, parts.chat_template.get(), *parts.tokenizer));
+  return {};
 }
 
 }  // namespace
@@ -117,19 +131,84 @@ awaitable<void> GenerationHandlers::completions(const http::Request& request,
 
 awaitable<void> GenerationHandlers::chat_completions(const http::Request& request,
                                                      http::Responder& responder) {
-  co_await run_flow(
-      parts_, request, responder, api::Shape::kOpenAi,
-      [&](Flow::Clock::time_point) -> Parsed<Ready> {
-        TRY(check_json_type(request));
-        auto parsed = TRY(api::parse_chat(request.body, parts_.settings));
-        api::Prompt& prompt = parsed.job.prompts[0];
-        if (!prompt.tokenized) {
-          prompt.text =
-              TRY(api::render(parsed.chat, parts_.chat_template.get(), *parts_.tokenizer));
-        }
-        return make_ready(parsed.job, api::chat_format(parsed, parts_.settings, parts_.tokenizer),
-                          parts_);
-      });
+  co_await run_flow(parts_, request, responder, api::Shape::kOpenAi,
+                    [&](Flow::Clock::time_point) -> Parsed<Ready> {
+                      TRY(check_json_type(request));
+                      auto parsed = TRY(api::parse_chat(request.body, parts_.settings));
+                      TRY(render_prompt(parsed, parts_));
+                      return make_ready(parsed.job,
+                                        api::chat_format(parsed, parts_.settings, parts_.tokenizer),
+                                        parts_);
+                    });
+}
+
+awaitable<void> GenerationHandlers::messages(const http::Request& request,
+                                             http::Responder& responder) {
+  co_await run_flow(parts_, request, responder, api::Shape::kAnthropic,
+                    [&](Flow::Clock::time_point) -> Parsed<Ready> {
+                      TRY(check_json_type(request));
+                      auto chat = TRY(api::parse_messages(request.body, parts_.settings,
+                                                          api::MessagesUse::kGenerate));
+                      TRY(render_prompt(chat, parts_));
+                      return make_ready(chat.job, api::messages_format(chat), parts_);
+                    });
+}
+
+awaitable<void> GenerationHandlers::count_tokens(const http::Request& request,
+                                                 http::Responder& responder) {
+  auto body = co_await parts_.pool->run([&]() -> Parsed<std::string> {
+    TRY(check_json_type(request));
+    auto chat = TRY(api::parse_messages(request.body, parts_.settings, api::MessagesUse::kCount));
+    TRY(render_prompt(chat, parts_));
+    const auto ids = TRY(parts_.tokenizer->encode(chat.job.prompts[0].text, false));
+    return api::token_count_answer(ids.size());
+  });
+  co_await send_body(responder, std::move(body), api::Shape::kAnthropic);
+}
+
+awaitable<void> GenerationHandlers::responses(const http::Request& request,
+                                              http::Responder& responder) {
+  co_await run_flow(parts_, request, responder, api::Shape::kNested,
+                    [&](Flow::Clock::time_point) -> Parsed<Ready> {
+                      TRY(check_json_type(request));
+                      auto parsed = TRY(api::parse_responses(request.body, parts_.settings));
+                      TRY(render_prompt(parsed.chat, parts_));
+                      return make_ready(parsed.chat.job, api::responses_format(parsed), parts_);
+                    });
+}
+
+awaitable<void> GenerationHandlers::embeddings(const http::Request& request,
+                                               http::Responder& responder) {
+  co_await run_flow(parts_, request, responder, api::Shape::kOpenAi,
+                    [&](Flow::Clock::time_point) -> Parsed<Ready> {
+                      TRY(check_json_type(request));
+                      auto parsed = TRY(api::parse_embeddings(request.body, parts_.settings));
+                      return make_ready(parsed.job, api::embedding_format(parsed), parts_);
+                    });
+}
+
+awaitable<void> GenerationHandlers::encode(const http::Request& request,
+                                           http::Responder& responder) {
+  co_await run_flow(parts_, request, responder, api::Shape::kNative,
+                    [&](Flow::Clock::time_point) -> Parsed<Ready> {
+                      auto parsed = TRY(api::parse_encode(request.body, parts_.settings));
+                      return make_ready(parsed.job, api::embedding_format(parsed), parts_);
+                    });
+}
+
+awaitable<void> GenerationHandlers::score(const http::Request& request,
+                                          http::Responder& responder) {
+  co_await run_flow(parts_, request, responder, api::Shape::kOpenAi,
+                    [&](Flow::Clock::time_point) -> Parsed<Ready> {
+                      TRY(check_json_type(request));
+                      auto parsed = TRY(api::parse_score(request.body, parts_.settings));
+                      return make_ready(parsed.job, api::score_format(parsed), parts_);
+                    });
+}
+
+awaitable<void> GenerationHandlers::tokenizer_info(const http::Request&,
+                                                   http::Responder& responder) {
+  co_await send_body(responder, api::tokenizer_info(*parts_.tokenizer, parts_.chat_template.get()));
 }
 
 awaitable<void> GenerationHandlers::tokenize(const http::Request& request,

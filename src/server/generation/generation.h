@@ -50,6 +50,13 @@ class GenerationHandlers {
   Done generate(const http::Request& request, http::Responder& responder);     // /generate
   Done completions(const http::Request& request, http::Responder& responder);  // /v1/completions
   Done chat_completions(const http::Request& request, http::Responder& responder);  // /v1/chat/…
+  Done messages(const http::Request& request, http::Responder& responder);          // /v1/messages
+  Done count_tokens(const http::Request& request, http::Responder& responder);  // /v1/messages/…
+  Done responses(const http::Request& request, http::Responder& responder);     // /v1/responses
+  Done embeddings(const http::Request& request, http::Responder& responder);    // /v1/embeddings
+  Done encode(const http::Request& request, http::Responder& responder);        // /encode
+  Done score(const http::Request& request, http::Responder& responder);         // /v1/score
+  Done tokenizer_info(const http::Request& request, http::Responder& responder);
   Done tokenize(const http::Request& request, http::Responder& responder);    // and /v1/tokenize
   Done detokenize(const http::Request& request, http::Responder& responder);  // and /v1/detokenize
 

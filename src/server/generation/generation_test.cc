@@ -40,6 +40,12 @@ struct Rig {
     if (path == "/generate") return handlers->generate(request, responder);
     if (path == "/v1/completions") return handlers->completions(request, responder);
     if (path == "/v1/chat/completions") return handlers->chat_completions(request, responder);
+    if (path == "/v1/messages") return handlers->messages(request, responder);
+    if (path == "/v1/messages/count_tokens") return handlers->count_tokens(request, responder);
+    if (path == "/v1/responses") return handlers->responses(request, responder);
+    if (path == "/v1/embeddings") return handlers->embeddings(request, responder);
+    if (path == "/encode") return handlers->encode(request, responder);
+    if (path == "/v1/score") return handlers->score(request, responder);
     if (path.ends_with("detokenize")) return handlers->detokenize(request, responder);
     return handlers->tokenize(request, responder);
   }
@@ -98,9 +104,13 @@ std::string difference(const Json& want, const Json& got, const std::string& pat
 std::string events_difference(const Json& want, const std::vector<std::string>& chunks) {
   Json got = Json::array();
   for (const auto& chunk : chunks) {
-    if (!chunk.starts_with("data: ") || !chunk.ends_with("\n\n")) return "bad framing: " + chunk;
-    const std::string text = chunk.substr(6, chunk.size() - 8);
+    const size_t data = chunk.starts_with("event: ") ? chunk.find('\n') + 1 : 0;
+    if (!chunk.substr(data).starts_with("data: ") || !chunk.ends_with("\n\n")) {
+      return "bad framing: " + chunk;
+    }
+    const std::string text = chunk.substr(data + 6, chunk.size() - data - 8);
     got.push_back(text == "[DONE]" ? Json(text) : Json::parse(text));
+    if (data > 0 && got.back()["type"] != chunk.substr(7, data - 8)) return "bad name: " + chunk;
   }
   Json rest = want;
   if (want[0] == "$more") {

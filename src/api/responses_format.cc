@@ -1,0 +1,265 @@
+#include "api/blocks.h"
+#include "api/named_event.h"
+#include "api/responses.h"
+
+namespace fathom::api {
+namespace {
+
+using Kind = Block::Kind;
+
+std::string_view prefix_of(Kind kind) {
+  switch (kind) {
+    case Kind::kThinking:
+      return "rs";
+    case Kind::kText:
+      return "msg";
+    case Kind::kCall:
+      return "fc";
+  }
+  return "msg";
+}
+
+void write_part(JsonWriter& out, Kind kind, std::string_view text) {
+  out.begin_object();
+  if (kind == Kind::kThinking) {
+    out.key("type").string("reasoning_text").key("text").string(text);
+  } else {
+    out.key("type").string("output_text").key("text").string(text);
+    out.key("annotations").begin_array().end_array();
+    out.key("logprobs").begin_array().end_array();
+  }
+  out.end_object();
+}
+
+// `whole`: with its text; else as it is announced in a stream.
+void write_item(JsonWriter& out, const Block& block, const std::string& id, bool whole,
+                std::string_view status) {
+  out.begin_object().key("id").string(id);
+  switch (block.kind) {
+    case Kind::kThinking:
+      out.key("type").string("reasoning").key("summary").begin_array().end_array();
+      break;
+    case Kind::kText:
+      out.key("type").string("message").key("role").string("assistant");
+      break;
+    case Kind::kCall:
+      out.key("type").string("function_call").key("call_id").string(block.id);
+      out.key("name").string(block.name);
+      out.key("arguments").string(whole ? std::string_view(block.text) : std::string_view());
+      break;
+  }
+  if (block.kind != Kind::kCall) {
+    out.key("content").begin_array();
+    if (whole) write_part(out, block.kind, block.text);
+    out.end_array();
+  }
+  out.key("status").string(status).end_object();
+}
+
+void write_responses_usage(JsonWriter& out, const Choice& choice) {
+  const int64_t prompt = choice.prompt_tokens(), completion = choice.completion_tokens();
+  out.begin_object().key("input_tokens").integer(prompt);
+  out.key("input_tokens_details").begin_object();
+  out.key("cached_tokens").integer(choice.cached_tokens()).end_object();
+  out.key("output_tokens").integer(completion);
+  out.key("output_tokens_details").begin_object();
+  out.key("reasoning_tokens").integer(0).end_object();
+  out.key("total_tokens").integer(prompt + completion).end_object();
+}
+
+class ResponsesFormat final : public Format, private BlockListener {
+ public:
+  explicit ResponsesFormat(const ResponsesRequest& request)
+      : options_(request.chat.options), echo_(request.echo), blocks_(this) {}
+
+  Shape error_shape() const override { return Shape::kNested; }
+  void set_prompts(std::vector<std::vector<int32_t>>) override {}
+
+  void append_chunk(Events& events, size_t, const Choice& choice) override {
+    events_ = &events;
+    if (!started_) start();
+    read(choice);
+  }
+
+  void append_closing(Events& events, const std::vector<Choice>& choices) override {
+    events_ = &events;
+    end(choices[0]);
+    add_response_event(status_ == "completed" ? "response.completed" : "response.incomplete",
+                       &choices[0], nullptr);
+  }
+
+  void append_failure(Events& events, const Failure& failure) override {
+    events_ = &events;
+    status_ = "incomplete";
+    blocks_.finish();
+    status_ = "failed";
+    add_response_event("response.failed", nullptr, &failure);
+  }
+  std::string_view terminator() const override { return ""; }
+
+  std::string answer(const std::vector<Choice>& choices) override {
+    Events unused;
+    events_ = &unused;
+    read(choices[0]);
+    end(choices[0]);
+    std::string body;
+    JsonWriter out(body);
+    write_response(out, &choices[0], nullptr);
+    return body;
+  }
+
+ private:
+  void read(const Choice& choice) {
+    blocks_.add_text(std::string_view(choice.text()).substr(read_));
+    read_ = choice.text().size();
+  }
+
+  void end(const Choice& choice) {
+    const bool whole = choice.finish()->kind == FinishReason::Kind::kStop;
+    status_ = whole ? "completed" : "incomplete";
+    by_length_ = choice.finish()->kind == FinishReason::Kind::kLength;
+    blocks_.finish();
+  }
+
+  void start() {
+    started_ = true;
+    add_response_event("response.created", nullptr, nullptr);
+    add_response_event("response.in_progress", nullptr, nullptr);
+  }
+
+  // `choice`: of a response that has ended.
+  void write_response(JsonWriter& out, const Choice* choice, const Failure* failure) const {
+    out.begin_object().key("id").string(options_.id).key("object").string("response");
+    out.key("created_at").integer(options_.created).key("status").string(status_);
+    out.key("error");
+    if (failure) {
+      out.begin_object().key("code").string("server_error");
+      out.key("message").string(failure->message).end_object();
+    } else {
+      out.null();
+    }
+    out.key("incomplete_details");
+    if (choice && status_ == "incomplete") {
+      out.begin_object().key("reason");
+      out.string(by_length_ ? "max_output_tokens" : "aborted").end_object();
+    } else {
+      out.null();
+    }
+    out.key("model").string(options_.model).key("output").begin_array();
+    if (choice || failure) {
+      for (size_t i = 0; i < ids_.size(); ++i) {
+        write_item(out, blocks_.blocks()[i], ids_[i], true, statuses_[i]);
+      }
+    }
+    out.end_array().key("usage");
+    choice ? write_responses_usage(out, *choice) : void(out.null());
+    out.raw(echo_).end_object();
+  }
+
+  // Events are numbered.
+  void push(NamedEvent& event) {
+    event.out().key("sequence_number").integer(sequence_++);
+    events_->push_back(event.finish());
+  }
+
+  void add_response_event(std::string_view name, const Choice* choice, const Failure* failure) {
+    NamedEvent event(name);
+    event.out().key("response");
+    write_response(event.out(), choice, failure);
+    push(event);
+  }
+
+  void add_item_event(std::string_view name, size_t index, const Block& block, bool whole,
+                      std::string_view status) {
+    NamedEvent event(name);
+    event.out().key("output_index").integer(static_cast<int64_t>(index)).key("item");
+    write_item(event.out(), block, ids_[index], whole, status);
+    push(event);
+  }
+
+  // An event inside item `index`; `key` holds `text`, "" for a content part.
+  void add_inner_event(std::string_view name, size_t index, const Block& block,
+                       std::string_view key, std::string_view text) {
+    NamedEvent event(name);
+    JsonWriter& out = event.out();
+    out.key("item_id").string(ids_[index]);
+    out.key("output_index").integer(static_cast<int64_t>(index));
+    if (block.kind != Kind::kCall) out.key("content_index").integer(0);
+    if (key.empty()) {
+      out.key("part");
+      write_part(out, block.kind, text);
+    } else {
+      out.key(key).string(text);
+      if (block.kind == Kind::kText) out.key("logprobs").begin_array().end_array();
+    }
+    push(event);
+  }
+
+  void opened(size_t index, const Block& block) override {
+    ids_.push_back(fmt::format("{}_{}", prefix_of(block.kind), random_id()));
+    statuses_.emplace_back("in_progress");
+    add_item_event("response.output_item.added", index, block, false, "in_progress");
+    if (block.kind == Kind::kCall) return;
+    add_inner_event("response.content_part.added", index, block, "", "");
+  }
+
+  void grew(size_t index, const Block& block, std::string_view piece) override {
+    switch (block.kind) {
+      case Kind::kThinking:
+        return add_inner_event("response.reasoning_text.delta", index, block, "delta", piece);
+      case Kind::kText:
+        return add_inner_event("response.output_text.delta", index, block, "delta", piece);
+      case Kind::kCall:
+        return add_inner_event("response.function_call_arguments.delta", index, block, "delta",
+                               piece);
+    }
+  }
+
+  void closed(size_t index, const Block& block) override {
+    // What stands open when the answer is cut is incomplete itself.
+    statuses_[index] = status_ == "incomplete" ? "incomplete" : "completed";
+    switch (block.kind) {
+      case Kind::kThinking:
+        add_inner_event("response.reasoning_text.done", index, block, "text", block.text);
+        break;
+      case Kind::kText:
+        add_inner_event("response.output_text.done", index, block, "text", block.text);
+        break;
+      case Kind::kCall:
+        add_arguments_done(index, block);
+        break;
+    }
+    if (block.kind != Kind::kCall) {
+      add_inner_event("response.content_part.done", index, block, "", block.text);
+    }
+    add_item_event("response.output_item.done", index, block, true, statuses_[index]);
+  }
+
+  void add_arguments_done(size_t index, const Block& block) {
+    NamedEvent event("response.function_call_arguments.done");
+    event.out().key("item_id").string(ids_[index]);
+    event.out().key("output_index").integer(static_cast<int64_t>(index));
+    event.out().key("name").string(block.name).key("arguments").string(block.text);
+    push(event);
+  }
+
+  OpenAiOptions options_;
+  std::string echo_;
+  BlockList blocks_;
+  std::vector<std::string> ids_;       // of the output items
+  std::vector<std::string> statuses_;  // likewise
+  std::string status_ = "in_progress";
+  bool by_length_ = false;
+  Events* events_ = nullptr;  // of the call that is under way
+  int64_t sequence_ = 0;
+  bool started_ = false;
+  size_t read_ = 0;  // bytes of the choice's text
+};
+
+}  // namespace
+
+std::unique_ptr<Format> responses_format(const ResponsesRequest& request) {
+  return std::make_unique<ResponsesFormat>(request);
+}
+
+}  // namespace fathom::api
