@@ -84,11 +84,13 @@ std::vector<Row> make_schemas() {
   const std::string ids =
       object(R"("tokens")", {field("tokens", R"({"type": "array", "items": {"type": "integer"}})"),
                              field("skip_special_tokens", R"({"type": "boolean"})")});
+  const std::string prompts =
+      field("text", R"({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1,
+                                   "items": {"type": "string"}}]})") +
+      ", " + field("input_ids", R"({"type": "array", "minItems": 1,
+                                    "items": {"type": "integer", "minimum": 0}})");
   const std::string native = object(
-      "", {field("text", R"({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1,
-                             "items": {"type": "string"}}]})"),
-           field("input_ids", R"({"type": "array", "minItems": 1,
-                                  "items": {"type": "integer", "minimum": 0}})"),
+      "", {prompts,
            field("sampling_params", object("", {sampling, integer("max_new_tokens", 0, kInt32Max),
                                                 integer("n", 1, 128)})),
            field("stream", R"({"type": ["boolean", "null"]})"),
@@ -97,7 +99,7 @@ std::vector<Row> make_schemas() {
   const std::string anthropic_fields = field("system", R"({"type": "string"})");
   return {
       {"/generate", native},
-      {"/encode", native},
+      {"/encode", object("", {prompts})},
       {"/v1/completions", object(R"("prompt")", {field("prompt", kText), stream, sampling,
                                                  integer("max_tokens", 0, kInt32Max),
                                                  integer("n", 1, 128), integer("logprobs", 0, 20),
