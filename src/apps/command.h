@@ -8,6 +8,7 @@ namespace fathom {
 
 int launch_server(std::span<const std::string> args);
 int bench_one_batch(std::span<const std::string> args);
+int bench(std::span<const std::string> args);
 int doctor(std::span<const std::string> args);
 
 }  // namespace fathom

@@ -22,6 +22,7 @@ constexpr Command kCommands[] = {
     {"sglang.launch_server", fathom::launch_server, "the same, by SGLang's module name"},
     {"bench_one_batch", fathom::bench_one_batch, "time one static batch, without a server"},
     {"sglang.bench_one_batch", fathom::bench_one_batch, "the same, by SGLang's module name"},
+    {"bench", fathom::bench, "bench kernels: the speed of each kernel beside the machine's limits"},
     {"doctor", fathom::doctor, "what this machine can run"},
 };
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 
+#include "device/stopwatch.h"
 #include "tensor/buffer.h"
 
 namespace fathom {
@@ -15,13 +15,12 @@ constexpr int64_t kBytes = int64_t{1} << 30;
 constexpr int kRepetitions = 5;
 
 template <class F>
-double best_seconds(F&& run) {
-  using Clock = std::chrono::steady_clock;
+double best_seconds(const Exec& exec, F&& run) {
   double best = 1e300;
   for (int i = 0; i < kRepetitions; ++i) {
-    const auto start = Clock::now();
+    const double start = seconds_for(exec);
     run();
-    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+    best = std::min(best, seconds_for(exec) - start);
   }
   return best;
 }
@@ -45,7 +44,10 @@ __attribute__((target("avx512f"))) float fma_avx512() {
   const __m512 x = _mm512_set1_ps(1e-3f);
   for (int64_t i = 0; i < kRounds; ++i) {
 #pragma GCC unroll 12
-    for (__m512& sum : sums) sum = _mm512_fmadd_ps(sum, x, x);
+    for (__m512& sum : sums) {
+      sum = _mm512_fmadd_ps(sum, x, x);
+      asm volatile("" : "+v"(sum));  // or equal chains are computed once
+    }
   }
   __m512 total = sums[0];
   for (const __m512& sum : sums) total = _mm512_add_ps(total, sum);
@@ -57,7 +59,10 @@ __attribute__((target("avx2,fma"))) float fma_avx2() {
   const __m256 x = _mm256_set1_ps(1e-3f);
   for (int64_t i = 0; i < kRounds; ++i) {
 #pragma GCC unroll 12
-    for (__m256& sum : sums) sum = _mm256_fmadd_ps(sum, x, x);
+    for (__m256& sum : sums) {
+      sum = _mm256_fmadd_ps(sum, x, x);
+      asm volatile("" : "+x"(sum));
+    }
   }
   __m256 total = sums[0];
   for (const __m256& sum : sums) total = _mm256_add_ps(total, sum);
@@ -69,16 +74,49 @@ float fma_sse() {  // multiply, then add: x86-64 without FMA
   const __m128 x = _mm_set1_ps(1e-3f);
   for (int64_t i = 0; i < kRounds; ++i) {
 #pragma GCC unroll 12
-    for (__m128& sum : sums) sum = _mm_add_ps(_mm_mul_ps(sum, x), x);
+    for (__m128& sum : sums) {
+      sum = _mm_add_ps(_mm_mul_ps(sum, x), x);
+      asm volatile("" : "+x"(sum));
+    }
   }
   __m128 total = sums[0];
   for (const __m128& sum : sums) total = _mm_add_ps(total, sum);
   return _mm_cvtss_f32(total);
 }
 
+__attribute__((target("avx512f,avx512bf16"))) float dot_bf16() {
+  __m512 sums[kChains] = {};
+  const auto x = (__m512bh)_mm512_set1_epi16(0x3c00);
+  for (int64_t i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 12
+    for (__m512& sum : sums) {
+      sum = _mm512_dpbf16_ps(sum, x, x);
+      asm volatile("" : "+v"(sum));
+    }
+  }
+  __m512 total = sums[0];
+  for (const __m512& sum : sums) total = _mm512_add_ps(total, sum);
+  return _mm512_cvtss_f32(total);
+}
+
+__attribute__((target("avx512f,avx512vnni"))) float dot_int8() {
+  __m512i sums[kChains] = {};
+  const __m512i x = _mm512_set1_epi8(1);
+  for (int64_t i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 12
+    for (__m512i& sum : sums) {
+      sum = _mm512_dpbusd_epi32(sum, x, x);
+      asm volatile("" : "+v"(sum));
+    }
+  }
+  __m512i total = sums[0];
+  for (const __m512i& sum : sums) total = _mm512_add_epi32(total, sum);
+  return static_cast<float>(_mm_cvtsi128_si32(_mm512_castsi512_si128(total)));
+}
+
 struct FmaLoop {
   float (*run)();
-  int lanes;
+  int lanes;  // multiply-adds per instruction
 };
 FmaLoop widest_fma() {
   if (__builtin_cpu_supports("avx512f")) return {fma_avx512, 16};
@@ -95,15 +133,21 @@ Result<MachineLimits> measure_machine(Exec& exec) {
   constexpr int64_t kWords = kBytes / 8;
   // Written first: reading untouched pages would read one page of zeros again and again.
   exec.parallel(kWords, [&](Range r, int) { std::fill(words + r.begin, words + r.end, 1); });
-  const double read = best_seconds([&] {
+  const double read = best_seconds(exec, [&] {
     exec.parallel(kWords, [&](Range r, int) { sink += read_all(words + r.begin, r.size()); });
   });
-  const FmaLoop fma = widest_fma();
-  const double compute = best_seconds(
-      [&] { exec.parallel(exec.threads(), [&](Range, int) { sink += fma.run() > 0 ? 1 : 0; }); });
-  const double flops = 2.0 * kChains * kRounds * fma.lanes * exec.threads();
+  const auto per_second = [&](const FmaLoop& loop) {
+    const double time = best_seconds(exec, [&] {
+      exec.parallel(exec.threads(), [&](Range, int) { sink += loop.run() > 0 ? 1 : 0; });
+    });
+    return 2.0 * kChains * kRounds * loop.lanes * exec.threads() / time;
+  };
+  const bool bf16 = __builtin_cpu_supports("avx512bf16");
+  const bool vnni = __builtin_cpu_supports("avx512vnni");
   return MachineLimits{.read_bytes_per_second = kBytes / read,
-                       .fma_flops_per_second = flops / compute};
+                       .fma_flops_per_second = per_second(widest_fma()),
+                       .bf16_flops_per_second = bf16 ? per_second({dot_bf16, 32}) : 0,
+                       .int8_ops_per_second = vnni ? per_second({dot_int8, 64}) : 0};
 }
 
 }  // namespace fathom

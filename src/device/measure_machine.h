@@ -9,7 +9,11 @@ namespace fathom {
 
 struct MachineLimits {
   double read_bytes_per_second;  // all threads reading memory far larger than the caches near them
-  double fma_flops_per_second;   // FP32 multiply-adds (two operations each) from registers
+  // Multiply-adds (two operations each) from registers. Those that the processor has no dot product
+  // for are 0.
+  double fma_flops_per_second;
+  double bf16_flops_per_second;  // VDPBF16PS
+  double int8_ops_per_second;    // VPDPBUSD
 };
 
 // On the Exec's threads. kExhausted if there is no room for the buffer that is read.

@@ -18,6 +18,11 @@ void reserve(Buffer& buffer, int64_t bytes) {
   buffer = std::move(*larger);
 }
 
+int64_t pool_row_bytes(const KvLayer& kv) {
+  const int64_t element = kv.format == KvFormat::kF32 ? 4 : kv.format == KvFormat::kBF16 ? 2 : 1;
+  return (kv.latent + kv.rope) * element;
+}
+
 int64_t align64(int64_t bytes) {
   return (bytes + 63) & ~int64_t{63};
 }
@@ -26,11 +31,12 @@ int64_t align64(int64_t bytes) {
 
 // One thread's working memory, carved out of a buffer.
 struct Attention::Scratch {
-  float* keys;      // [kKvBlock, width]
-  float* scores;    // [queries, kKvBlock]
-  float* queries;   // [queries, width], scaled
-  int32_t* limits;  // [queries]
-  float* max;       // block's partial
+  // In the kernel's form; room for FP32.
+  std::byte* keys;     // [kKvBlock, width]
+  std::byte* queries;  // [queries, width], scaled
+  float* scores;       // [queries, kKvBlock]
+  int32_t* limits;     // [queries]
+  float* max;          // block's partial
   float* sum;
   float* acc;
   float* state_max;  // running state
@@ -50,9 +56,9 @@ struct Attention::Scratch {
       return p;
     };
     const auto floats = [&](int64_t n) { return reinterpret_cast<float*>(take(n * 4)); };
-    keys = floats(kKvBlock * width);
+    keys = take(kKvBlock * width * 4);
     scores = floats(queries * kKvBlock);
-    this->queries = floats(queries * width);
+    this->queries = take(queries * width * 4);
     limits = reinterpret_cast<int32_t*>(take(queries * 4));
     max = floats(queries);
     sum = floats(queries);
@@ -63,11 +69,16 @@ struct Attention::Scratch {
   }
 };
 
-Attention::Attention(Exec& exec, const Ops& ops) : exec_(exec), ops_(ops) {
+Attention::Attention(Exec& exec, const Ops& ops, bool always_float)
+    : exec_(exec), ops_(ops), always_float_(always_float) {
   threads_.resize(static_cast<size_t>(exec.threads()));
 }
 
 void Attention::plan(const AttentionArgs& a) {
+  const bool wide = always_float_ || a.kv.format == KvFormat::kF32;
+  kernel_ = wide ? &ops_.float_attention : &ops_.attention;
+  const int64_t multiple = kernel_->row_multiple;
+  stride_ = (a.kv.latent + a.kv.rope + multiple - 1) / multiple * multiple;
   tiles_.clear();
   const int32_t tile_rows = std::max(1, kTileQueries / a.heads);
   for (int32_t s = 0; s < a.sequence_count; ++s) {
@@ -78,9 +89,8 @@ void Attention::plan(const AttentionArgs& a) {
       tiles_.push_back({s, row, rows, (seen + kKvBlock - 1) / kKvBlock, 0});
     }
   }
-  const int64_t width = a.kv.latent + a.kv.rope;
   const int64_t queries = int64_t{tile_rows} * a.heads;
-  for (Buffer& buffer : threads_) reserve(buffer, Scratch::bytes(queries, a.kv.latent, width));
+  for (Buffer& buffer : threads_) reserve(buffer, Scratch::bytes(queries, a.kv.latent, stride_));
 }
 
 void Attention::run(const AttentionArgs& a) {
@@ -98,7 +108,6 @@ void Attention::run(const AttentionArgs& a) {
 void Attention::block(const AttentionArgs& a, const Tile& tile, int32_t b, Scratch& scratch,
                       float* max, float* sum, float* acc) {
   const SequenceRows& sequence = a.sequences[tile.sequence];
-  const int32_t width = a.kv.latent + a.kv.rope;
   const int32_t queries = tile.rows * a.heads;
   const int32_t first = b * kKvBlock;
   const int32_t seen_by_last = sequence.first_position + tile.row + tile.rows;
@@ -112,27 +121,32 @@ void Attention::block(const AttentionArgs& a, const Tile& tile, int32_t b, Scrat
       const int64_t head = q % a.heads;
       const float* latent = a.q_latent + (row * a.heads + head) * a.kv.latent;
       const float* rope = a.q_rope + row * a.q_rope_row_stride + head * a.q_rope_head_stride;
-      float* scaled = scratch.queries + int64_t{q} * width;
-      for (int32_t i = 0; i < a.kv.latent; ++i) scaled[i] = latent[i] * a.scale;
-      for (int32_t i = 0; i < a.kv.rope; ++i) scaled[a.kv.latent + i] = rope[i] * a.scale;
+      kernel_->query(latent, a.kv.latent, rope, a.kv.rope, a.scale,
+                     scratch.queries + q * stride_ * kernel_->element_bytes, stride_);
     }
   }
   for (int32_t q = 0; q < queries; ++q) {
     const int32_t seen = sequence.first_position + tile.row + q / a.heads + 1;
     scratch.limits[q] = std::clamp(seen - first, 0, positions);
   }
-  ops_.kv_load(a.kv, sequence.slots + first, positions, scratch.keys);
-  ops_.attention_tile({.q = scratch.queries,
-                       .limits = scratch.limits,
-                       .queries = queries,
-                       .keys = scratch.keys,
-                       .positions = positions,
-                       .latent = a.kv.latent,
-                       .rope = a.kv.rope,
-                       .scores = scratch.scores,
-                       .max = max,
-                       .sum = sum,
-                       .acc = acc});
+  kernel_->load(a.kv, sequence.slots + first, positions, scratch.keys, stride_);
+  const int32_t next = std::clamp(seen_by_last - first - kKvBlock, 0, kKvBlock);
+  kernel_->tile({.q = scratch.queries,
+                 .limits = scratch.limits,
+                 .queries = queries,
+                 .keys = scratch.keys,
+                 .positions = positions,
+                 .latent = a.kv.latent,
+                 .rope = a.kv.rope,
+                 .stride = stride_,
+                 .pool = a.kv.data,
+                 .pool_row_bytes = pool_row_bytes(a.kv),
+                 .next_slots = sequence.slots + first + kKvBlock,
+                 .next = next,
+                 .scores = scratch.scores,
+                 .max = max,
+                 .sum = sum,
+                 .acc = acc});
 }
 
 void Attention::finish(const AttentionArgs& a, const Tile& tile, int32_t query, float sum,
@@ -145,12 +159,11 @@ void Attention::finish(const AttentionArgs& a, const Tile& tile, int32_t query, 
 }
 
 void Attention::run_tiles(const AttentionArgs& a) {
-  const int64_t width = a.kv.latent + a.kv.rope;
   const int64_t max_queries = int64_t{std::max(1, kTileQueries / a.heads)} * a.heads;
   exec_.parallel_dynamic(static_cast<int64_t>(tiles_.size()), 1, [&](Range r, int thread) {
     for (int64_t i = r.begin; i < r.end; ++i) {
       const Tile& tile = tiles_[static_cast<size_t>(i)];
-      Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, a.kv.latent, width);
+      Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, a.kv.latent, stride_);
       const int32_t queries = tile.rows * a.heads;
       std::fill_n(s.state_max, queries, -std::numeric_limits<float>::infinity());
       std::fill_n(s.state_sum, queries, 0.0f);
@@ -171,7 +184,6 @@ void Attention::run_tiles(const AttentionArgs& a) {
 }
 
 void Attention::run_split(const AttentionArgs& a) {
-  const int64_t width = a.kv.latent + a.kv.rope;
   const int64_t latent = a.kv.latent;
   const int64_t max_queries = int64_t{std::max(1, kTileQueries / a.heads)} * a.heads;
   units_.clear();
@@ -185,11 +197,12 @@ void Attention::run_split(const AttentionArgs& a) {
   reserve(partials_, blocks * unit_floats * 4);
   float* partials = partials_.as<float>();
 
-  exec_.parallel_dynamic(blocks, 1, [&](Range r, int thread) {
+  // Contiguous shares: while a block is computed, the next one is prefetched.
+  exec_.parallel(blocks, [&](Range r, int thread) {
     for (int64_t unit = r.begin; unit < r.end; ++unit) {
       const auto i = std::upper_bound(units_.begin(), units_.end(), unit) - units_.begin() - 1;
       const Tile& tile = tiles_[static_cast<size_t>(i)];
-      Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, width);
+      Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, stride_);
       float* p = partials + unit * unit_floats;
       block(a, tile, static_cast<int32_t>(unit - units_[static_cast<size_t>(i)]), s, p,
             p + max_queries, p + 2 * max_queries);
@@ -198,7 +211,7 @@ void Attention::run_split(const AttentionArgs& a) {
 
   const int64_t total = static_cast<int64_t>(tiles_.size()) * max_queries;
   exec_.parallel(total, [&](Range r, int thread) {
-    Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, width);
+    Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, stride_);
     for (int64_t unit = r.begin; unit < r.end; ++unit) {
       const auto i = static_cast<size_t>(unit / max_queries);
       const int32_t q = static_cast<int32_t>(unit % max_queries);

@@ -18,7 +18,8 @@ namespace fathom {
 
 class Attention {
  public:
-  Attention(Exec& exec, const Ops& ops);
+  // always_float: also where BF16 would be faster.
+  Attention(Exec& exec, const Ops& ops, bool always_float);
   void run(const AttentionArgs& args);
 
  private:
@@ -42,6 +43,9 @@ class Attention {
 
   Exec& exec_;
   const Ops& ops_;
+  bool always_float_;
+  const AttentionKernel* kernel_ = nullptr;  // of this run
+  int64_t stride_ = 0;                       // of its rows, elements
   std::vector<Tile> tiles_;
   std::vector<int64_t> units_;   // split: first unit of each tile
   std::vector<Buffer> threads_;  // scratch per thread

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "kernels/compute.h"
+#include "kernels/targets.h"
 #include "kernels/testing/golden.h"
 #include "kernels/testing/matrices.h"
 
@@ -17,6 +18,8 @@ struct Dims {
   int32_t heads, latent, rope;
   int32_t width() const { return latent + rope; }
 };
+
+constexpr float kKvScale = 0.5f;  // of FP8 pools
 
 // A pool with one sequence's rows at scattered slots, and queries for all of its positions.
 struct World {
@@ -31,10 +34,23 @@ struct World {
       for (int32_t i = 0; i < d.width(); ++i) {
         const float v = keys[static_cast<size_t>(p * d.width() + i)];
         const auto at = static_cast<size_t>(slots.back() * d.width() + i);
-        if (format == KvFormat::kF32) {
-          reinterpret_cast<float*>(pool.data())[at] = v;
-        } else {
-          reinterpret_cast<uint16_t*>(pool.data())[at] = float_to_bf16(v);
+        float& key = keys[static_cast<size_t>(p * d.width() + i)];
+        auto* codes = reinterpret_cast<uint8_t*>(pool.data());
+        switch (format) {
+          case KvFormat::kF32:
+            reinterpret_cast<float*>(pool.data())[at] = v;
+            break;
+          case KvFormat::kBF16:
+            reinterpret_cast<uint16_t*>(pool.data())[at] = float_to_bf16(v);
+            break;
+          case KvFormat::kF8E4M3:
+            codes[at] = float_to_f8e4m3(v / kKvScale);
+            key = f8e4m3_to_float(codes[at]) * kKvScale;
+            break;
+          case KvFormat::kF8E5M2:
+            codes[at] = float_to_f8e5m2(v / kKvScale);
+            key = f8e5m2_to_float(codes[at]) * kKvScale;
+            break;
         }
       }
     }
@@ -53,7 +69,7 @@ struct World {
 
   AttentionArgs args(std::span<const SequenceRows> sequences, const float* latent,
                      const float* rope, float* out) const {
-    return {.kv = {const_cast<std::byte*>(pool.data()), format, d.latent, d.rope},
+    return {.kv = {const_cast<std::byte*>(pool.data()), format, d.latent, d.rope, kKvScale},
             .sequences = sequences.data(),
             .sequence_count = static_cast<int32_t>(sequences.size()),
             .heads = d.heads,
@@ -65,8 +81,11 @@ struct World {
             .out = out};
   }
 
-  // Row p, in double.
-  std::vector<double> model(int32_t p) const {
+  // Row p, in double; queries as BF16 if the kernel rounds them.
+  std::vector<double> model(int32_t p, bool rounded) const {
+    const auto seen = [&](float q) {
+      return rounded ? double{bf16_to_float(float_to_bf16(q * 0.2f))} : q * 0.2;
+    };
     std::vector<double> result;
     for (int32_t h = 0; h < d.heads; ++h) {
       const float* ql = q_latent.data() + (int64_t{p} * d.heads + h) * d.latent;
@@ -76,9 +95,9 @@ struct World {
       for (int32_t j = 0; j <= p; ++j) {
         const float* key = keys.data() + int64_t{j} * d.width();
         double s = 0;
-        for (int32_t i = 0; i < d.latent; ++i) s += double{ql[i]} * key[i];
-        for (int32_t i = 0; i < d.rope; ++i) s += double{qr[i]} * key[d.latent + i];
-        scores.push_back(s * 0.2f);
+        for (int32_t i = 0; i < d.latent; ++i) s += seen(ql[i]) * key[i];
+        for (int32_t i = 0; i < d.rope; ++i) s += seen(qr[i]) * key[d.latent + i];
+        scores.push_back(s);
         max = std::max(max, scores.back());
       }
       double sum = 0;
@@ -125,14 +144,21 @@ std::span<const Dims> dims_for(const std::string& target) {
 
 TEST_P(MlaAttention, AgreesWithTheDefinition) {
   for (const Dims& d : dims_for(GetParam())) {
-    for (const KvFormat format : {KvFormat::kBF16, KvFormat::kF32}) {
+    for (const KvFormat format :
+         {KvFormat::kBF16, KvFormat::kF32, KvFormat::kF8E4M3, KvFormat::kF8E5M2}) {
       const World world(d, 300, format);
+      const bool rounded =
+          format != KvFormat::kF32 && ops_for(GetParam()).value().attention.element_bytes == 2;
+      // Scores of magnitude s carry an error of about s * width * 2^-24 into the weights; weights
+      // in BF16 are off by 2^-9 of themselves, and so is their sum.
+      float largest = 0;
+      for (const float key : world.keys) largest = std::max(largest, std::abs(key));
+      const double bound = rounded ? largest * 0x1p-8 : 2e-5;
       const std::vector<float> out = world.attend(compute(2), 0, 300);
       for (const int32_t p : {0, 1, 17, 126, 127, 128, 129, 255, 256, 299}) {
-        const std::vector<double> want = world.model(p);
+        const std::vector<double> want = world.model(p, rounded);
         for (size_t i = 0; i < want.size(); ++i) {
-          // Scores of magnitude s carry an error of about s * width * 2^-24 into the weights.
-          ASSERT_NEAR(out[static_cast<size_t>(p) * want.size() + i], want[i], 2e-5)
+          ASSERT_NEAR(out[static_cast<size_t>(p) * want.size() + i], want[i], bound)
               << "heads " << d.heads << " position " << p << " element " << i;
         }
       }
@@ -197,15 +223,17 @@ TEST_P(MlaAttention, NeighboursInABatchChangeNothing) {
 // What stands at positions that a row does not see must not reach it, be it NaN.
 TEST_P(MlaAttention, LaterPositionsAreInvisible) {
   const Dims d{2, 24, 8};
-  World world(d, 40, KvFormat::kF32);
-  const std::vector<float> before = world.attend(compute(1), 0, 40);
-  const auto slot = static_cast<size_t>(world.slots[30]);
-  std::fill_n(reinterpret_cast<float*>(world.pool.data()) + slot * static_cast<size_t>(d.width()),
-              d.width(), std::numeric_limits<float>::quiet_NaN());
-  const std::vector<float> after = world.attend(compute(1), 0, 40);
-  const size_t row = static_cast<size_t>(d.heads * d.latent);
-  EXPECT_EQ(std::memcmp(before.data(), after.data(), 30 * row * 4), 0);
-  for (size_t i = 30 * row; i < after.size(); ++i) ASSERT_TRUE(std::isnan(after[i])) << i;
+  for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16}) {
+    World world(d, 40, format);
+    const std::vector<float> before = world.attend(compute(1), 0, 40);
+    const int64_t bytes = d.width() * (format == KvFormat::kF32 ? 4 : 2);
+    std::memset(world.pool.data() + world.slots[29] * bytes, 0xff,
+                static_cast<size_t>(bytes));  // NaN
+    const std::vector<float> after = world.attend(compute(1), 0, 40);
+    const size_t row = static_cast<size_t>(d.heads * d.latent);
+    EXPECT_EQ(std::memcmp(before.data(), after.data(), 29 * row * 4), 0);
+    for (size_t i = 29 * row; i < after.size(); ++i) ASSERT_TRUE(std::isnan(after[i])) << i;
+  }
 }
 
 TEST_P(MlaAttention, Golden) {

@@ -15,7 +15,10 @@ constexpr int64_t kNotWorthAFork = 32 << 10;
 class CpuCompute final : public Compute {
  public:
   CpuCompute(Exec& exec, const Ops& ops, Activations activations)
-      : exec_(exec), ops_(ops), activations_(activations), attention_(exec, ops_) {
+      : exec_(exec),
+        ops_(ops),
+        activations_(activations),
+        attention_(exec, ops_, activations == Activations::kFloat) {
     scratch_.resize(static_cast<size_t>(exec.threads()));
   }
 

@@ -46,18 +46,36 @@ inline constexpr int64_t matmul_scratch_bytes(int64_t widest_in) {
 inline constexpr int32_t kKvBlock = 128;  // positions; blocks start at multiples of it
 
 struct AttentionTile {
-  const float* q;         // [queries, latent + rope], multiplied by the softmax scale
+  const void* q;          // [queries, stride] in the kernel's form
   const int32_t* limits;  // [queries] how many positions of this block each query sees
   int32_t queries;
-  const float* keys;  // [positions, latent + rope], converted from the pool
+  const void* keys;  // [positions, stride]: latent, rope
   int32_t positions;
   int32_t latent;
   int32_t rope;
+  int64_t stride;  // elements
+  // What will be loaded next, to be prefetched meanwhile: pool rows next_slots[0, next).
+  const void* pool;
+  int64_t pool_row_bytes;
+  const int32_t* next_slots;
+  int32_t next;
   float* scores;  // scratch [queries, kKvBlock]
   // Partial result of this block.
   float* max;  // [queries]; -inf when the query sees nothing
   float* sum;  // [queries]
   float* acc;  // [queries, latent]
+};
+
+// The form in which a target computes attention: FP32, or BF16 where it has a dot product for it.
+struct AttentionKernel {
+  int32_t element_bytes;
+  int32_t row_multiple;  // rows of queries and keys are padded to a multiple of this
+  // One query: [latent | rope] x softmax scale.
+  void (*query)(const float* latent, int32_t latent_n, const float* rope, int32_t rope_n,
+                float scale, void* q, int64_t stride);
+  // Pool rows slots[0, n).
+  void (*load)(const KvLayer&, const int32_t* slots, int32_t n, void* keys, int64_t stride);
+  void (*tile)(const AttentionTile&);
 };
 
 struct AttentionMerge {
@@ -94,9 +112,8 @@ struct Ops {
   void (*combine)(const CombineArgs&, int64_t begin, int64_t end);
   void (*kv_store)(const KvStoreArgs&, int64_t begin, int64_t end);
 
-  // Pool rows slots[0, n) as FP32: [n, latent + rope].
-  void (*kv_load)(const KvLayer&, const int32_t* slots, int32_t n, float* keys);
-  void (*attention_tile)(const AttentionTile&);
+  AttentionKernel attention;        // the fastest
+  AttentionKernel float_attention;  // in FP32; for FP32 pools and FP32 activations
   void (*attention_merge)(const AttentionMerge&);
 };
 

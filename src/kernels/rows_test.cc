@@ -189,17 +189,31 @@ TEST_P(Rows, EmbedReadsEveryFormatExactly) {
 }
 
 TEST_P(Rows, PoolRowsRoundTrip) {
-  for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16}) {
+  const auto stored = [](KvFormat format, float v) {
+    switch (format) {
+      case KvFormat::kF32:
+        return v;
+      case KvFormat::kBF16:
+        return bf16_to_float(float_to_bf16(v));
+      case KvFormat::kF8E4M3:
+        return f8e4m3_to_float(float_to_f8e4m3(v / 0.25f)) * 0.25f;
+      case KvFormat::kF8E5M2:
+        return f8e5m2_to_float(float_to_f8e5m2(v / 0.25f)) * 0.25f;
+    }
+    return v;
+  };
+  for (const KvFormat format :
+       {KvFormat::kF32, KvFormat::kBF16, KvFormat::kF8E4M3, KvFormat::kF8E5M2}) {
     constexpr int32_t kLatent = 40, kRope = 6, kWidth = kLatent + kRope;
     std::vector<std::byte> pool(20 * kWidth * 4);
-    const KvLayer kv{pool.data(), format, kLatent, kRope};
+    const KvLayer kv{pool.data(), format, kLatent, kRope, 0.25f};
     const std::vector<float> c = random_floats(4 * kWidth, 1);
     const int32_t slots[] = {19, 2, 7, 0};
     compute->kv_store({kv, c.data(), kWidth, c.data() + kLatent, kWidth, slots}, 4);
     std::vector<float> keys(4 * kWidth);
-    ops.kv_load(kv, slots, 4, keys.data());
+    ops.float_attention.load(kv, slots, 4, keys.data(), kv.latent + kv.rope);
     for (size_t i = 0; i < keys.size(); ++i) {
-      ASSERT_EQ(keys[i], format == KvFormat::kF32 ? c[i] : bf16_to_float(float_to_bf16(c[i])));
+      ASSERT_EQ(keys[i], stored(format, c[i]));
     }
   }
 }

@@ -136,6 +136,9 @@ static UnitVectors unit_zeros(const FourRows<Codes>& w, const MatrixView& view, 
   return s;
 }
 
+// Bytes of a row to prefetch ahead; from its end, the row of the next four that follows.
+constexpr int64_t kAhead = 1024;
+
 // y[r, 0 ... 3] for R rows and four weight rows. `kUnit` as in QuantLayout.
 template <class Codes, int kUnit, int R>
 static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const QuantRow (&x)[R],
@@ -144,6 +147,7 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
   constexpr bool kWide = kUnit == 0 || kUnit == kQuantStep;  // one sum per step or row
   constexpr int kSums = kWide ? 1 : kVectors;
   const int64_t row_bytes = Codes::kNibbles ? (int64_t{view.in} + 1) / 2 : view.in;
+  const int64_t stride = view.row_bytes();
   const int64_t steps = (int64_t{view.in} + kQuantStep - 1) / kQuantStep;
 
   B whole[R][4];
@@ -156,13 +160,14 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
   const auto do_step = [&](int64_t step, auto tail) __attribute__((always_inline)) {
     const int64_t at = step * kStepBytes<Codes>;
     const int left = static_cast<int>(row_bytes - at);
+    const int64_t ahead = at + kAhead < stride ? at + kAhead : at + kAhead + 3 * stride;
     const auto load = [&](int j, int v) __attribute__((always_inline)) {
       const uint8_t* p = w.codes[j] + at + v * I::kBytes;
       if constexpr (decltype(tail)::kSet && Codes::kFormat != WeightFormat::kI4) {
         const int n = left - v * I::kBytes;
         return I::load_n(p, n < 0 ? 0 : n < I::kBytes ? n : I::kBytes);
       } else {
-        __builtin_prefetch(p + 1024);
+        __builtin_prefetch(w.codes[j] + ahead + v * I::kBytes);
         return I::load(p);
       }
     };

@@ -359,22 +359,26 @@ static void combine(const CombineArgs& a, int64_t begin, int64_t end) {
 
 // scores[q, j] = q . key_j for all positions of the block.
 static void attention_scores(const AttentionTile& a) {
-  const int32_t width = a.latent + a.rope;
-  const Rows q{a.q, width, nullptr, a.queries};
-  product(F32Rows(a.keys, width), a.positions, q, width, a.scores, kKvBlock);
+  const Rows q{static_cast<const float*>(a.q), a.stride, nullptr, a.queries};
+  product(F32Rows(static_cast<const float*>(a.keys), a.stride), a.positions, q, a.latent + a.rope,
+          a.scores, kKvBlock);
 }
 
 // In place: scores to exp(score - max) up to the query's limit.
 static void attention_softmax(const AttentionTile& a, int32_t q) {
   float* scores = a.scores + q * kKvBlock;
   const int32_t limit = a.limits[q];
-  float max = -__builtin_inff();
-  for (int32_t j = 0; j < limit; ++j) max = scores[j] > max ? scores[j] : max;
+  // Whole vectors: what follows the limit counts as nothing.
+  const int32_t stop = (limit + V::kLanes - 1) / V::kLanes * V::kLanes;
+  for (int32_t j = limit; j < stop; ++j) scores[j] = -__builtin_inff();
+  F top = V::set1(-__builtin_inff());
+  for (int32_t j = 0; j < stop; j += V::kLanes) top = V::max(top, V::load(scores + j));
+  const float max = V::largest(top);
   F sum = V::zero();
-  for (int32_t j = 0; j < limit; j += V::kLanes) {
-    const int n = limit - j < V::kLanes ? limit - j : V::kLanes;
-    V::store_n(scores + j, n, V::exp(V::sub(V::load_n(scores + j, n), V::set1(max))));
-    sum = V::add(sum, V::load_n(scores + j, n));
+  for (int32_t j = 0; j < stop; j += V::kLanes) {
+    const F weight = V::exp(V::sub(V::load(scores + j), V::set1(max)));
+    V::store(scores + j, weight);
+    sum = V::add(sum, weight);
   }
   a.max[q] = max;
   a.sum[q] = V::sum(sum);
@@ -384,7 +388,8 @@ static void attention_softmax(const AttentionTile& a, int32_t q) {
 // walk together as far as all of them see, then each to its own limit.
 template <int R, int C>
 static void weighted_sum(const AttentionTile& a, int32_t q, int32_t i) {
-  const int64_t width = a.latent + a.rope;
+  const int64_t width = a.stride;
+  const float* keys = static_cast<const float*>(a.keys);
   F acc[R][C];
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = V::zero();
@@ -392,7 +397,7 @@ static void weighted_sum(const AttentionTile& a, int32_t q, int32_t i) {
   int32_t shared = a.limits[q];
   for (int r = 1; r < R; ++r) shared = a.limits[q + r] < shared ? a.limits[q + r] : shared;
   for (int32_t j = 0; j < shared; ++j) {
-    const float* key = a.keys + j * width + i;
+    const float* key = keys + j * width + i;
     F value[C];
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) value[c] = V::load(key + c * V::kLanes);
@@ -409,7 +414,7 @@ static void weighted_sum(const AttentionTile& a, int32_t q, int32_t i) {
       const F p = V::set1(a.scores[(q + r) * kKvBlock + j]);
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
-        acc[r][c] = V::fma(p, V::load(a.keys + j * width + i + c * V::kLanes), acc[r][c]);
+        acc[r][c] = V::fma(p, V::load(keys + j * width + i + c * V::kLanes), acc[r][c]);
       }
     }
 #pragma GCC unroll 8
@@ -427,12 +432,12 @@ static void weighted_sums(const AttentionTile& a, int32_t q) {
     weighted_sum<R, kColumns>(a, q, i);
   }
   for (; i + V::kLanes <= a.latent; i += V::kLanes) weighted_sum<R, 1>(a, q, i);
-  const int64_t width = a.latent + a.rope;
+  const float* keys = static_cast<const float*>(a.keys);
   for (; i < a.latent; ++i) {
     for (int r = 0; r < R; ++r) {
       float sum = 0;
       for (int32_t j = 0; j < a.limits[q + r]; ++j) {
-        sum = __builtin_fmaf(a.scores[(q + r) * kKvBlock + j], a.keys[j * width + i], sum);
+        sum = __builtin_fmaf(a.scores[(q + r) * kKvBlock + j], keys[j * a.stride + i], sum);
       }
       a.acc[int64_t{q + r} * a.latent + i] = sum;
     }
@@ -461,17 +466,90 @@ static void attention_merge(const AttentionMerge& a) {
   *a.max = max;
 }
 
-static void kv_load(const KvLayer& kv, const int32_t* slots, int32_t n, float* keys) {
+static void attention_query(const float* latent, int32_t n, const float* rope, int32_t rope_n,
+                            float scale, void* query, int64_t) {
+  float* q = static_cast<float*>(query);
+  const auto put = [&](const float* from, int32_t count, float* to) {
+    for (int32_t i = 0; i < count; i += V::kLanes) {
+      const int left = count - i < V::kLanes ? count - i : V::kLanes;
+      V::store_n(to + i, left, V::mul(V::load_n(from + i, left), V::set1(scale)));
+    }
+  };
+  put(latent, n, q);
+  put(rope, rope_n, q + n);
+}
+
+static F kv_numbers(const KvLayer& kv, int64_t i, int n) {
+  switch (kv.format) {
+    case KvFormat::kF32:
+      return V::load_n(static_cast<const float*>(kv.data) + i, n);
+    case KvFormat::kBF16:
+      return Bf16::part(static_cast<const uint16_t*>(kv.data) + i, n);
+    case KvFormat::kF8E4M3:
+      return V::mul(f8_part(static_cast<const uint8_t*>(kv.data) + i, n), V::set1(kv.scale));
+    case KvFormat::kF8E5M2: {
+      alignas(32) uint16_t halves[16] = {};
+      for (int j = 0; j < n; ++j) {
+        halves[j] = static_cast<uint16_t>(static_cast<const uint8_t*>(kv.data)[i + j] << 8);
+      }
+      return V::mul(F16::full(halves), V::set1(kv.scale));
+    }
+  }
+  return V::zero();
+}
+
+static void attention_load(const KvLayer& kv, const int32_t* slots, int32_t n, void* keys,
+                           int64_t stride) {
   const int32_t width = kv.latent + kv.rope;
   for (int32_t j = 0; j < n; ++j) {
-    float* key = keys + int64_t{j} * width;
+    float* key = static_cast<float*>(keys) + j * stride;
     const int64_t row = int64_t{slots[j]} * width;
     for (int32_t i = 0; i < width; i += V::kLanes) {
       const int count = width - i < V::kLanes ? width - i : V::kLanes;
-      const F v = kv.format == KvFormat::kF32
-                      ? V::load_n(static_cast<const float*>(kv.data) + row + i, count)
-                      : Bf16::part(static_cast<const uint16_t*>(kv.data) + row + i, count);
-      V::store_n(key + i, count, v);
+      V::store_n(key + i, count, kv_numbers(kv, row + i, count));
+    }
+  }
+}
+
+static void embed(const EmbedArgs& a, int64_t begin, int64_t end) {
+  const int32_t n = a.table.in;
+  for (int64_t t = begin; t < end; ++t) {
+    float* y = a.y + t * a.y_stride;
+    const int64_t row = int64_t{a.ids[t]} * n;
+    for (int32_t i = 0; i < n; i += V::kLanes) {
+      const int count = n - i < V::kLanes ? n - i : V::kLanes;
+      F v;
+      if (a.table.format == WeightFormat::kF32) {
+        v = V::load_n(static_cast<const float*>(a.table.data) + row + i, count);
+      } else {
+        const uint16_t* half = static_cast<const uint16_t*>(a.table.data) + row + i;
+        v = a.table.format == WeightFormat::kF16 ? F16::part(half, count) : Bf16::part(half, count);
+      }
+      V::store_n(y + i, count, v);
+    }
+  }
+}
+
+static void rope(const RopeArgs& a, int64_t begin, int64_t end) {
+  const int32_t pairs = a.n / 2;
+  for (int64_t t = begin; t < end; ++t) {
+    const float* cos = a.cos + int64_t{a.positions[t]} * pairs;
+    const float* sin = a.sin + int64_t{a.positions[t]} * pairs;
+    for (int32_t h = 0; h < a.heads; ++h) {
+      float* x = a.x + t * a.row_stride + h * a.head_stride;
+      int32_t i = 0;
+      for (; i + V::kLanes / 2 <= pairs; i += V::kLanes / 2) {
+        // even * cos - odd * sin, odd * cos + even * sin
+        const F v = V::load(x + 2 * i);
+        const F turned = V::mul(V::swap_pairs(v), V::twice(sin + i));
+        V::store(x + 2 * i, V::fma_sub_add(v, V::twice(cos + i), turned));
+      }
+      for (; i < pairs; ++i) {
+        const float even = x[2 * i];
+        const float odd = x[2 * i + 1];
+        x[2 * i] = even * cos[i] - odd * sin[i];
+        x[2 * i + 1] = even * sin[i] + odd * cos[i];
+      }
     }
   }
 }
@@ -493,7 +571,8 @@ static void add_kernels(Ops& ops) {
   ops.add = add;
   ops.silu_mul = silu_mul;
   ops.combine = combine;
-  ops.kv_load = kv_load;
-  ops.attention_tile = attention_tile;
+  ops.embed = embed;
+  ops.rope = rope;
+  ops.attention = ops.float_attention = {4, 1, attention_query, attention_load, attention_tile};
   ops.attention_merge = attention_merge;
 }

@@ -8,15 +8,32 @@
 namespace fathom::scalar {
 namespace {
 
-void kv_load(const KvLayer& kv, const int32_t* slots, int32_t n, float* keys) {
+float stored(const KvLayer& kv, int64_t i) {
+  switch (kv.format) {
+    case KvFormat::kF32:
+      return static_cast<const float*>(kv.data)[i];
+    case KvFormat::kBF16:
+      return bf16_to_float(static_cast<const uint16_t*>(kv.data)[i]);
+    case KvFormat::kF8E4M3:
+      return f8e4m3_to_float(static_cast<const uint8_t*>(kv.data)[i]) * kv.scale;
+    case KvFormat::kF8E5M2:
+      return f8e5m2_to_float(static_cast<const uint8_t*>(kv.data)[i]) * kv.scale;
+  }
+  return 0;
+}
+
+void query(const float* latent, int32_t latent_n, const float* rope, int32_t rope_n, float scale,
+           void* q, int64_t) {
+  float* to = static_cast<float*>(q);
+  for (int32_t i = 0; i < latent_n; ++i) to[i] = latent[i] * scale;
+  for (int32_t i = 0; i < rope_n; ++i) to[latent_n + i] = rope[i] * scale;
+}
+
+void load(const KvLayer& kv, const int32_t* slots, int32_t n, void* keys, int64_t stride) {
   const int64_t width = kv.latent + kv.rope;
   for (int32_t j = 0; j < n; ++j) {
-    const int64_t row = slots[j] * width;
-    for (int64_t i = 0; i < width; ++i) {
-      keys[j * width + i] = kv.format == KvFormat::kF32
-                                ? static_cast<const float*>(kv.data)[row + i]
-                                : bf16_to_float(static_cast<const uint16_t*>(kv.data)[row + i]);
-    }
+    float* key = static_cast<float*>(keys) + j * stride;
+    for (int64_t i = 0; i < width; ++i) key[i] = stored(kv, slots[j] * width + i);
   }
 }
 
@@ -27,9 +44,10 @@ void tile(const AttentionTile& a) {
     float* acc = a.acc + int64_t{q} * a.latent;
     float max = -std::numeric_limits<float>::infinity();
     for (int32_t j = 0; j < a.limits[q]; ++j) {
-      const float* key = a.keys + j * width;
+      const float* key = static_cast<const float*>(a.keys) + j * a.stride;
+      const float* q_row = static_cast<const float*>(a.q) + q * a.stride;
       double s = 0;
-      for (int64_t i = 0; i < width; ++i) s += static_cast<double>(a.q[q * width + i]) * key[i];
+      for (int64_t i = 0; i < width; ++i) s += static_cast<double>(q_row[i]) * key[i];
       scores[j] = static_cast<float>(s);
       max = scores[j] > max ? scores[j] : max;
     }
@@ -41,7 +59,8 @@ void tile(const AttentionTile& a) {
     for (int32_t i = 0; i < a.latent; ++i) {
       double value = 0;
       for (int32_t j = 0; j < a.limits[q]; ++j) {
-        value += static_cast<double>(scores[j]) * a.keys[j * width + i];
+        value +=
+            static_cast<double>(scores[j]) * static_cast<const float*>(a.keys)[j * a.stride + i];
       }
       acc[i] = static_cast<float>(value);
     }
@@ -63,8 +82,7 @@ void merge(const AttentionMerge& a) {
 }  // namespace
 
 void add_attention(Ops& ops) {
-  ops.kv_load = kv_load;
-  ops.attention_tile = tile;
+  ops.attention = ops.float_attention = {4, 1, query, load, tile};
   ops.attention_merge = merge;
 }
 

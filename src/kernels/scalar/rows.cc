@@ -91,10 +91,19 @@ void kv_store(const KvStoreArgs& a, int64_t begin, int64_t end) {
     const int64_t row = a.slots[t] * width;
     for (int64_t i = 0; i < width; ++i) {
       const float value = i < a.kv.latent ? c[i] : k_pe[i - a.kv.latent];
-      if (a.kv.format == KvFormat::kF32) {
-        static_cast<float*>(a.kv.data)[row + i] = value;
-      } else {
-        static_cast<uint16_t*>(a.kv.data)[row + i] = float_to_bf16(value);
+      switch (a.kv.format) {
+        case KvFormat::kF32:
+          static_cast<float*>(a.kv.data)[row + i] = value;
+          break;
+        case KvFormat::kBF16:
+          static_cast<uint16_t*>(a.kv.data)[row + i] = float_to_bf16(value);
+          break;
+        case KvFormat::kF8E4M3:
+          static_cast<uint8_t*>(a.kv.data)[row + i] = float_to_f8e4m3(value / a.kv.scale);
+          break;
+        case KvFormat::kF8E5M2:
+          static_cast<uint8_t*>(a.kv.data)[row + i] = float_to_f8e5m2(value / a.kv.scale);
+          break;
       }
     }
   }

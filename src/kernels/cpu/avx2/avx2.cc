@@ -39,6 +39,14 @@ struct V {
   static F max(F a, F b) { return _mm256_max_ps(a, b); }
   static F abs(F a) { return _mm256_andnot_ps(set1(-0.0f), a); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F swap_pairs(F v) { return _mm256_permute_ps(v, 0xb1); }
+  // Each of four numbers twice.
+  static F twice(const float* p) {
+    const __m256i index = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), index);
+  }
+  // a * b - c in even lanes, a * b + c in odd ones.
+  static F fma_sub_add(F a, F b, F c) { return _mm256_fmaddsub_ps(a, b, c); }
   static float first(F v) { return _mm256_cvtss_f32(v); }
   static float sum(F v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

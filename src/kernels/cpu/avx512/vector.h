@@ -34,6 +34,14 @@ struct V {
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F abs(F a) { return _mm512_abs_ps(a); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F swap_pairs(F v) { return _mm512_permute_ps(v, 0xb1); }
+  // Each of eight numbers twice.
+  static F twice(const float* p) {
+    const __m512i index = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+  }
+  // a * b - c in even lanes, a * b + c in odd ones.
+  static F fma_sub_add(F a, F b, F c) { return _mm512_fmaddsub_ps(a, b, c); }
   static float first(F v) { return _mm512_cvtss_f32(v); }
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
   static float largest(F v) { return _mm512_reduce_max_ps(v); }

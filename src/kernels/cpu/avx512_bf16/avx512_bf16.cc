@@ -1,18 +1,22 @@
 // AVX512_BF16: activations are rounded to BF16 once, and BF16 and FP8 weights meet them in
 // VDPBF16PS (two products per lane and instruction, FP32 sums). FP8 codes are exact in BF16.
 #include "kernels/cpu/avx512/vector.h"
+#include "kernels/cpu/avx512_bf16/attention.h"
 #include "kernels/cpu/avx512_bf16/f8.h"
 
 namespace fathom::avx512_bf16 {
 namespace {
 
-using avx512::F;
-using avx512::V;
-using B = __m512bh;
-
 constexpr int kLanes = 32;
 constexpr int kTileRows = 6;
+constexpr int kScaledTileRows = 3;  // as many sums again hold the blocks before
 constexpr int kTileWeights = 4;
+constexpr int32_t kAhead = 768;  // columns to prefetch ahead
+
+// 64 numbers.
+struct Pair {
+  B first, second;
+};
 
 __mmask32 mask(int n) {
   return static_cast<__mmask32>((uint64_t{1} << n) - 1);
@@ -29,10 +33,14 @@ struct Bf16Rows {
       : data(static_cast<const uint16_t*>(w.data) + row * w.in), stride(w.in) {}
   Bf16Rows(const uint16_t* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
   Bf16Rows from(int32_t j) const { return {data + j * stride, stride}; }
-  B full(int j, int32_t k) const {
+  Pair full(int j, int32_t k) const {
     const uint16_t* p = data + j * stride + k;
-    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024);
-    return (B)_mm512_loadu_si512(p);
+    return {(B)_mm512_loadu_si512(p), (B)_mm512_loadu_si512(p + kLanes)};
+  }
+  void prefetch(int j, int32_t k) const {
+    const char* p = reinterpret_cast<const char*>(data + j * stride + k);
+    __builtin_prefetch(p);
+    __builtin_prefetch(p + 64);
   }
   B part(int j, int32_t k, int n) const {
     return (B)_mm512_maskz_loadu_epi16(mask(n), data + j * stride + k);
@@ -59,11 +67,12 @@ struct F8Rows {
   }
   F8Rows from(int32_t j) const { return {w, row + j}; }
   const uint8_t* at(int j, int32_t k) const { return codes + int64_t{j} * w.in + k; }
-  B full(int j, int32_t k) const {
-    const uint8_t* p = at(j, k);
-    __builtin_prefetch(p + 1024);
-    return (B)f8::widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  Pair full(int j, int32_t k) const {
+    __m512i first, second;
+    f8::widen(_mm512_loadu_si512(at(j, k)), first, second);
+    return {(B)first, (B)second};
   }
+  void prefetch(int j, int32_t k) const { __builtin_prefetch(at(j, k)); }
   B part(int j, int32_t k, int n) const {
     return (B)f8::widen(_mm256_maskz_loadu_epi8(mask(n), at(j, k)));
   }
@@ -79,7 +88,11 @@ struct Panel {
   int64_t stride;
   int32_t block;
   Panel from(int32_t j) const { return {raw.from(j), rows + j * stride, stride, block}; }
-  B full(int j, int32_t k) const { return (B)_mm512_loadu_si512(rows + j * stride + k); }
+  Pair full(int j, int32_t k) const {
+    const uint16_t* p = rows + j * stride + k;
+    return {(B)_mm512_loadu_si512(p), (B)_mm512_loadu_si512(p + kLanes)};
+  }
+  void prefetch(int, int32_t) const {}
   B part(int j, int32_t k, int n) const {
     return (B)_mm512_maskz_loadu_epi16(mask(n), rows + j * stride + k);
   }
@@ -100,10 +113,7 @@ void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, 
     for (int r = 0; r < R; ++r) {
       for (int j = 0; j < W; ++j) acc[r][j] = Loader::kScaled ? V::zero() : total[r][j];
     }
-    const auto step = [&](auto&& weight, auto&& activation) __attribute__((always_inline)) {
-      B w[W];
-#pragma GCC unroll 8
-      for (int j = 0; j < W; ++j) w[j] = weight(j);
+    const auto step = [&](const B(&w)[W], auto&& activation) __attribute__((always_inline)) {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const B v = activation(r);
@@ -112,14 +122,26 @@ void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, 
       }
     };
     int32_t k = k0;
-    for (; k + kLanes <= stop; k += kLanes) {
-      step([&](int j) { return load.full(j, k); },
-           [&](int r) { return (B)_mm512_loadu_si512(x[r] + k); });
+    for (; k + 2 * kLanes <= stop; k += 2 * kLanes) {
+      B first[W], second[W];
+      // From the end of a row on, the row of the next W that follows.
+      const int32_t ahead = k + kAhead < k_end ? k + kAhead : k + kAhead + (W - 1) * k_end;
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) {
+        load.prefetch(j, ahead);
+        const Pair both = load.full(j, k);
+        first[j] = both.first;
+        second[j] = both.second;
+      }
+      step(first, [&](int r) { return (B)_mm512_loadu_si512(x[r] + k); });
+      step(second, [&](int r) { return (B)_mm512_loadu_si512(x[r] + k + kLanes); });
     }
-    if (k < stop) {
-      const int n = stop - k;
-      step([&](int j) { return load.part(j, k, n); },
-           [&](int r) { return (B)_mm512_maskz_loadu_epi16(mask(n), x[r] + k); });
+    for (; k < stop; k += kLanes) {
+      const int n = stop - k < kLanes ? stop - k : kLanes;
+      B w[W];
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) w[j] = load.part(j, k, n);
+      step(w, [&](int r) { return (B)_mm512_maskz_loadu_epi16(mask(n), x[r] + k); });
     }
 #pragma GCC unroll 8
     for (int j = 0; j < W; ++j) {
@@ -153,12 +175,13 @@ void dot_some(const Loader& load, const MatmulArgs& a, int32_t r, int64_t n) {
 // All rows against `count` weight rows, which stand at n in y.
 template <class Loader>
 void product(const Loader& weights, int32_t count, const MatmulArgs& a, int64_t n) {
-  for (int32_t r = 0; r < a.rows; r += kTileRows) {
+  constexpr int kRows = Loader::kScaled ? kScaledTileRows : kTileRows;
+  for (int32_t r = 0; r < a.rows; r += kRows) {
     int32_t j = 0;
     for (; j + kTileWeights <= count; j += kTileWeights) {
-      dot_some<kTileRows, kTileWeights>(weights.from(j), a, r, n + j);
+      dot_some<kRows, kTileWeights>(weights.from(j), a, r, n + j);
     }
-    for (; j < count; ++j) dot_some<kTileRows, 1>(weights.from(j), a, r, n + j);
+    for (; j < count; ++j) dot_some<kRows, 1>(weights.from(j), a, r, n + j);
   }
 }
 
@@ -166,11 +189,17 @@ template <class Raw>
 Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, uint16_t* rows) {
   const int64_t stride = (in + kLanes - 1) / kLanes * kLanes;
   for (int j = 0; j < count; ++j) {
+    uint16_t* row = rows + j * stride;
     int32_t k = 0;
-    for (; k + kLanes <= in; k += kLanes) {
-      _mm512_storeu_si512(rows + j * stride + k, (__m512i)raw.full(j, k));
+    for (; k + 2 * kLanes <= in; k += 2 * kLanes) {
+      const Pair both = raw.full(j, k);
+      _mm512_storeu_si512(row + k, (__m512i)both.first);
+      _mm512_storeu_si512(row + k + kLanes, (__m512i)both.second);
     }
-    if (k < in) _mm512_storeu_si512(rows + j * stride + k, (__m512i)raw.part(j, k, in - k));
+    for (; k < in; k += kLanes) {
+      const int n = in - k < kLanes ? in - k : kLanes;
+      _mm512_storeu_si512(row + k, (__m512i)raw.part(j, k, n));
+    }
   }
   return {raw, rows, stride, raw.block};
 }
@@ -181,7 +210,7 @@ void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
     const int32_t count =
         static_cast<int32_t>(end - n < kMatmulPanelRows ? end - n : kMatmulPanelRows);
     const Raw raw(a.w, n);
-    if (Raw::kPacked && a.rows > kTileRows) {
+    if (Raw::kPacked && a.rows > kScaledTileRows) {
       product(unpack(raw, count, a.w.in, static_cast<uint16_t*>(scratch)), count, a, n);
     } else {
       product(raw, count, a, n);
@@ -196,9 +225,22 @@ void convert_bf16(const float* x, int64_t x_stride, void* y, int64_t y_stride, i
     uint16_t* to = static_cast<uint16_t*>(y) + t * y_stride;
     for (int32_t i = 0; i < y_stride; i += 16) {
       const int left = n - i < 0 ? 0 : (n - i < 16 ? n - i : 16);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i),
-                          (__m256i)_mm512_cvtneps_pbh(V::load_n(from + i, left)));
+      const int room = y_stride - i < 16 ? static_cast<int>(y_stride - i) : 16;
+      _mm256_mask_storeu_epi16(to + i, V::mask(room),
+                               (__m256i)_mm512_cvtneps_pbh(V::load_n(from + i, left)));
     }
+  }
+}
+
+void (*store_other)(const KvStoreArgs&, int64_t, int64_t);  // pools that are not BF16
+
+void kv_store(const KvStoreArgs& a, int64_t begin, int64_t end) {
+  if (a.kv.format != KvFormat::kBF16) return store_other(a, begin, end);
+  const int32_t width = a.kv.latent + a.kv.rope;
+  for (int64_t t = begin; t < end; ++t) {
+    uint16_t* row = static_cast<uint16_t*>(a.kv.data) + int64_t{a.slots[t]} * width;
+    convert_bf16(a.c + t * a.c_stride, 0, row, a.kv.latent, a.kv.latent, 0, 1);
+    convert_bf16(a.k_pe + t * a.k_pe_stride, 0, row + a.kv.latent, a.kv.rope, a.kv.rope, 0, 1);
   }
 }
 
@@ -212,6 +254,9 @@ void add_avx512_bf16(Ops& ops) {
   ops.matmul[static_cast<int>(WeightFormat::kBF16)] = {ActivationFormat::kBF16, matmul<Bf16Rows>};
   ops.matmul[static_cast<int>(WeightFormat::kF8)] = {ActivationFormat::kBF16, matmul<F8Rows>};
   ops.convert_bf16 = convert_bf16;
+  store_other = ops.kv_store;
+  ops.kv_store = kv_store;
+  ops.attention = {2, 32, attention_query, attention_load, attention_tile};
 }
 
 }  // namespace fathom

@@ -8,35 +8,28 @@
 namespace fathom::f8 {
 namespace {
 
-// The two bytes of the eight smallest magnitudes (subnormal: m * 2^-9) as BF16, repeated.
-struct SmallTable {
-  alignas(64) uint8_t low[64];
-  alignas(64) uint8_t high[64];
+// The two bytes of the BF16 number of each magnitude, NaN included.
+struct Tables {
+  alignas(64) uint8_t low[128];
+  alignas(64) uint8_t high[128];
 };
-constexpr SmallTable make_small_table() {
-  SmallTable table{};
-  for (int i = 0; i < 64; ++i) {
-    const unsigned m = static_cast<unsigned>(i) & 7;
-    const unsigned leading = m >= 4 ? 2 : m >= 2 ? 1 : 0;  // its place, made implicit
-    const unsigned bits = m == 0 ? 0 : ((118 + leading) << 7) | ((m << (7 - leading)) & 0x7f);
-    table.low[i] = static_cast<uint8_t>(bits);
-    table.high[i] = static_cast<uint8_t>(bits >> 8);
+constexpr Tables make_tables() {
+  Tables tables{};
+  for (unsigned code = 0; code < 128; ++code) {
+    unsigned exponent = code >> 3;
+    unsigned mantissa = code & 7;
+    unsigned bits = ((exponent + 120) << 7) | (mantissa << 4);
+    if (exponent == 0) {  // m * 2^-9: the leading bit made implicit
+      const unsigned leading = mantissa >= 4 ? 2 : mantissa >= 2 ? 1 : 0;
+      bits = mantissa == 0 ? 0 : ((118 + leading) << 7) | ((mantissa << (7 - leading)) & 0x7f);
+    }
+    if (code == 0x7f) bits = 0x7fc0;
+    tables.low[code] = static_cast<uint8_t>(bits);
+    tables.high[code] = static_cast<uint8_t>(bits >> 8);
   }
-  return table;
+  return tables;
 }
-constexpr SmallTable kSmall = make_small_table();
-
-// Bit matrices for GF2P8AFFINEQB: the byte for result bit i stands at place 7 - i, and its bits say
-// which bits of the code are summed.
-constexpr int64_t bit_matrix(const uint8_t (&of_bit)[8]) {
-  uint64_t matrix = 0;
-  for (int i = 0; i < 8; ++i) matrix |= uint64_t{of_bit[i]} << (8 * (7 - i));
-  return static_cast<int64_t>(matrix);
-}
-// Code s eeee mmm. BF16's exponent is eeee + 120: 1000 0eee if the top bit is set, else 0111 1eee.
-// Low byte: e0 mmm 0000. High byte: s e3 !e3 !e3 !e3 !e3 e2 e1.
-constexpr int64_t kLowByte = bit_matrix({0, 0, 0, 0, 0x01, 0x02, 0x04, 0x08});
-constexpr int64_t kHighByte = bit_matrix({0x10, 0x20, 0x40, 0x40, 0x40, 0x40, 0x40, 0x80});
+constexpr Tables kTables = make_tables();
 
 // Low and high bytes of 64 codes.
 struct Bytes {
@@ -44,16 +37,13 @@ struct Bytes {
   __m512i high;
 };
 inline Bytes bytes(__m512i c) {
-  const __m512i magnitude = _mm512_and_si512(c, _mm512_set1_epi8(0x7f));
-  __m512i low = _mm512_gf2p8affine_epi64_epi8(c, _mm512_set1_epi64(kLowByte), 0);
-  __m512i high = _mm512_gf2p8affine_epi64_epi8(c, _mm512_set1_epi64(kHighByte), 0x3c);
-  const __mmask64 small = _mm512_testn_epi8_mask(c, _mm512_set1_epi8(0x78));
-  low = _mm512_mask_permutexvar_epi8(low, small, c, _mm512_load_si512(kSmall.low));
-  high = _mm512_mask_permutexvar_epi8(high, small, c, _mm512_load_si512(kSmall.high));
-  const __mmask64 nan = _mm512_cmpeq_epi8_mask(magnitude, _mm512_set1_epi8(0x7f));
-  high = _mm512_mask_mov_epi8(high, nan, _mm512_set1_epi8(0x7f));  // low is 0xf0: a NaN
-  // high | (c & 0x80): the small ones lost their sign
-  return {low, _mm512_ternarylogic_epi64(high, c, _mm512_set1_epi8(-128), 0xf8)};
+  // The look-up takes the low seven bits of a code.
+  const auto look_up = [&](const uint8_t(&table)[128]) {
+    return _mm512_permutex2var_epi8(_mm512_load_si512(table), c, _mm512_load_si512(table + 64));
+  };
+  // high | (c & 0x80)
+  return {look_up(kTables.low),
+          _mm512_ternarylogic_epi64(look_up(kTables.high), c, _mm512_set1_epi8(-128), 0xf8)};
 }
 
 // 32 codes to 32 BF16.
