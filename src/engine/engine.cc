@@ -78,7 +78,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
   auto compute = TRY(Compute::create(*exec, plan.kernel_target));
   auto model = TRY(load_model(plan.model, *plan.options.model,
                               {.load_format = plan.options.load_format,
-                               .quantization = plan.options.quantization,
+                               .quant = {plan.options.quantization, plan.options.torchao_config},
                                .seed = plan.options.random_seed,
                                .max_positions = plan.context_length},
                               *compute));
@@ -86,7 +86,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   log::info("Load weight end. elapsed={:.2f} s, type={}, {}dtype=torch.{}, avail mem={:.2f} GB, "
             "mem usage={:.2f} GB.", seconds, plan.model.architecture,
-            plan.model.quant_method.empty() ? "" : fmt::format("quant={}, ", plan.model.quant_method),
+            plan.quantization.empty() ? "" : fmt::format("quant={}, ", plan.quantization),
             plan.model.torch_dtype, available_gib(),
             static_cast<double>(model->weight_bytes()) / kGiB);
   auto kv = TRY(KvPool::allocate(plan.model, plan.kv_format, plan.total_tokens));

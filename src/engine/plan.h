@@ -23,6 +23,7 @@ struct EngineOptions {
   std::string json_model_override;
   std::string kv_cache_dtype = "auto";
   std::string quantization;              // empty: detect
+  std::string torchao_config;            // empty: none
   std::string kernel_target = "auto";
   int threads = 0;                       // 0: all cores
   std::vector<int> cores;                // pinning, empty: none
@@ -51,6 +52,7 @@ struct Plan {
   int32_t chunk_rows = 0;         // most prompt rows in a step; <= 0: whole prompts
   int32_t step_rows = 0;          // most rows in a step
   KvFormat kv_format = KvFormat::kBF16;
+  std::string quantization;       // what the weights are: "fp8", ...; empty: plain
   int64_t weight_bytes = 0, kv_bytes = 0, scratch_bytes = 0, available_bytes = 0;
   std::vector<std::string> notes;  // warnings to log
 

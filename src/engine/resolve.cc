@@ -16,8 +16,25 @@ constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 Result<KvFormat> kv_format_of(const std::string& name) {
   if (name == "auto" || name == "bf16" || name == "bfloat16") return KvFormat::kBF16;
+  if (name == "fp8_e4m3") return KvFormat::kF8E4M3;
+  if (name == "fp8_e5m2") return KvFormat::kF8E5M2;
   return fail(ErrorCode::kUnsupported,
-              "--kv-cache-dtype {} is not supported by this build (choose auto or bf16)", name);
+              "--kv-cache-dtype {} is not supported (choose auto, bf16, fp8_e4m3 or fp8_e5m2)",
+              name);
+}
+
+std::string_view name_of(KvFormat format) {
+  switch (format) {
+    case KvFormat::kBF16:
+      return "bf16";
+    case KvFormat::kF32:
+      return "fp32";
+    case KvFormat::kF8E4M3:
+      return "fp8_e4m3";
+    case KvFormat::kF8E5M2:
+      return "fp8_e5m2";
+  }
+  return "";
 }
 
 Result<std::string> target_of(const std::string& wanted) {
@@ -133,8 +150,11 @@ Result<Plan> resolve(const EngineOptions& o) {
   plan.threads = o.threads > 0 ? o.threads : usable_core_count();
   TRY(resolve_context(o, plan));
   TRY(resolve_steps(o, plan));
-  plan.weight_bytes = TRY(count_weight_bytes(
-      plan.model, *o.model, {.load_format = o.load_format, .quantization = o.quantization}));
+  const WeightSummary weights = TRY(summarize_weights(
+      plan.model, *o.model,
+      {.load_format = o.load_format, .quant = {o.quantization, o.torchao_config}}));
+  plan.weight_bytes = weights.bytes;
+  plan.quantization = weights.quantization;
   plan.scratch_bytes = estimate_scratch(plan);
   TRY(resolve_pool(o, plan));
 
@@ -152,15 +172,16 @@ std::string Plan::to_text() const {
       "checkpoint       {}\n"
       "kernels          {}, {} threads\n"
       "context length   {} tokens\n"
-      "weights          {:.3f} GiB\n"
-      "KV pool          {} tokens, {:.3f} GiB ({} bytes per token)\n"
+      "weights          {:.3f} GiB, {}\n"
+      "KV pool          {} tokens, {:.3f} GiB ({} bytes per token, {})\n"
       "scratch          {:.3f} GiB for steps of up to {} rows\n"
       "memory           {:.3f} GiB available\n"
       "running requests at most {}\n"
       "prefill chunk    {}\n",
       model.architecture, model.layers, model.hidden, model.gate.experts, options.model->location(),
-      kernel_target, threads, context_length, gib(weight_bytes), total_tokens, gib(kv_bytes),
-      KvPool::bytes_per_token(model, kv_format), gib(scratch_bytes), step_rows, gib(available_bytes),
+      kernel_target, threads, context_length, gib(weight_bytes),
+      quantization.empty() ? "not quantised" : quantization, total_tokens, gib(kv_bytes),
+      KvPool::bytes_per_token(model, kv_format), name_of(kv_format), gib(scratch_bytes), step_rows, gib(available_bytes),
       max_running, chunk_rows > 0 ? fmt::format("{} tokens", chunk_rows) : "whole prompts");
   for (const std::string& note : notes) text += "note: " + note + "\n";
   return text;

@@ -219,25 +219,12 @@ void read_feed_forward(Fields& f, ModelConfig& c) {
 }
 
 Status read_quantization(const Json& json, ModelConfig& c) {
-  if (!json.contains("quantization_config") || json["quantization_config"].is_null()) return {};
-  if (!json["quantization_config"].is_object()) {
-    return invalid("config.json: \"quantization_config\" must be an object");
+  for (const char* name : {"quantization_config", "compression_config"}) {
+    if (!json.contains(name) || json[name].is_null()) continue;
+    c.quant = TRY(QuantConfig::parse(json[name].dump(), fmt::format("config.json: {}", name)));
+    return {};
   }
-  Fields f(json["quantization_config"], "config.json: quantization_config");
-  f.string("quant_method", c.quant_method);
-  if (!f.has("weight_block_size")) return f.status();
-  const Json& sizes = f.json()["weight_block_size"];
-  const auto is_size = [](const Json& size) {
-    return size.is_number_unsigned() && size.get<uint64_t>() >= 1 && size.get<uint64_t>() <= 65536;
-  };
-  if (!sizes.is_array() || sizes.size() != 2 || !is_size(sizes[0]) || !is_size(sizes[1]) ||
-      sizes[1].get<int32_t>() % 32 != 0) {
-    f.problem("weight_block_size", "must be two sizes up to 65536, the second a multiple of 32");
-  } else {
-    c.quant_block_out = sizes[0].get<int32_t>();
-    c.quant_block_in = sizes[1].get<int32_t>();
-  }
-  return f.status();
+  return {};
 }
 
 Status read_generation(std::string_view text, ModelConfig& c) {

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "kernels/args.h"
+#include "weights/quant_config.h"
 
 namespace fathom {
 
@@ -63,10 +64,7 @@ struct ModelConfig {
     std::optional<int64_t> top_k;
   } generation;
 
-  // quantization_config, as far as formats need it; empty method: none.
-  std::string quant_method;
-  int32_t quant_block_out = 128;
-  int32_t quant_block_in = 128;
+  QuantConfig quant;  // quantization_config or compression_config; empty method: none
 
   // `json_override` is shallow-merged first (--json-model-override-args). Errors name the field,
   // its value and what is allowed. Reads generation_config too when given (may be empty).

@@ -57,7 +57,7 @@ TEST(ModelConfig, V3) {
   EXPECT_EQ(c.gate.groups, 8);
   EXPECT_EQ(c.gate.top_groups, 4);
   EXPECT_EQ(c.gate.scale, 2.5f);
-  EXPECT_EQ(c.quant_method, "fp8");
+  EXPECT_EQ(c.quant.method, "fp8");
   EXPECT_EQ(c.mtp_layers, 1);
   EXPECT_THAT(c.eos_tokens, ElementsAre(1));
 }
@@ -94,7 +94,7 @@ TEST(ModelConfig, Moonlight) {
   EXPECT_FALSE(c.yarn);
   EXPECT_NEAR(c.softmax_scale(), 0.0721687836, 1e-8);
   EXPECT_TRUE(c.gate_has_bias);
-  EXPECT_EQ(c.quant_method, "");
+  EXPECT_EQ(c.quant.method, "");
 }
 
 TEST(ModelConfig, MissingFieldsOfTheGateFollowTheArchitecture) {

@@ -11,7 +11,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-const char* const kCases[] = {"v3-bf16", "v2-lite-bf16", "v2-group-bf16", "v3-fp8-block"};
+const char* const kCases[] = {"v3-bf16",      "v2-lite-bf16",    "v2-group-bf16",
+                              "v3-fp8-block", "v3-int8-channel", "v3-int8-block",
+                              "v3-awq",       "v3-gptq",         "v3-nvfp4"};
 
 struct Setup {
   std::string name;
@@ -25,11 +27,12 @@ class GoldenModel : public testing::TestWithParam<Setup> {
     return Rig(GetParam().name,
                {.target = GetParam().target, .kv = GetParam().kv, .threads = threads});
   }
-  // FP32 tolerances hold where nothing is rounded to BF16 on the way (FP8's kv_b_proj is,
+  // FP32 tolerances hold where nothing is rounded to BF16 on the way (a quantised kv_b_proj is,
   // unpacked).
   static bool is_fp32() {
-    return GetParam().kv == KvFormat::kF32 && GetParam().name != "v3-fp8-block" &&
-           GetParam().target != "avx512_bf16" && !GetParam().target.starts_with("amx");
+    const bool plain_kv_b = GetParam().name.ends_with("bf16") || GetParam().name == "v3-nvfp4";
+    return GetParam().kv == KvFormat::kF32 && plain_kv_b && GetParam().target != "avx512_bf16" &&
+           !GetParam().target.starts_with("amx");
   }
 
   const Json expected = golden_expected(GetParam().name);

@@ -4,7 +4,16 @@ namespace fathom {
 namespace {
 
 int64_t element_bytes(KvFormat format) {
-  return format == KvFormat::kF32 ? 4 : 2;
+  switch (format) {
+    case KvFormat::kF32:
+      return 4;
+    case KvFormat::kBF16:
+      return 2;
+    case KvFormat::kF8E4M3:
+    case KvFormat::kF8E5M2:
+      return 1;
+  }
+  return 0;
 }
 
 }  // namespace

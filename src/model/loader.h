@@ -6,25 +6,31 @@
 
 #include "base/file_set.h"
 #include "model/model.h"
+#include "weights/quant_method.h"
 
 namespace fathom {
 
 struct LoadOptions {
   std::string load_format = "auto";  // auto, safetensors, dummy
-  std::string quantization;          // --quantization; empty: by the tensors
+  QuantFlags quant;                  // --quantization, --torchao-config; empty: by the tensors
   uint64_t seed = 0;                 // of dummy weights
   int32_t max_positions = 0;         // rotary tables reach so far
 };
 
-// Reads config.json and generation_config.json.
+// Reads config.json and generation_config.json, and what else may describe the quantisation.
 Result<ModelConfig> read_model_config(const FileSet& files, const std::string& json_override);
 
 // Weights stay in the mapped files where they can; the model keeps those alive.
 Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const FileSet& files,
                                           const LoadOptions& options, Compute& compute);
 
-// Bytes of weights that load_model would read or make, from headers alone.
-Result<int64_t> count_weight_bytes(const ModelConfig& config, const FileSet& files,
-                                   const LoadOptions& options);
+// What load_model would read or make, from headers alone. Contradictions between flags, config and
+// tensors are errors here already.
+struct WeightSummary {
+  int64_t bytes = 0;
+  std::string quantization;  // "fp8", ...; empty: plain
+};
+Result<WeightSummary> summarize_weights(const ModelConfig& config, const FileSet& files,
+                                        const LoadOptions& options);
 
 }  // namespace fathom

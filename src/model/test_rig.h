@@ -35,7 +35,7 @@ class Rig {
     Result<std::unique_ptr<Model>> loaded = load_model(config, *files_, options.load, *compute_);
     EXPECT_TRUE(loaded) << loaded.error().message;
     model = std::move(loaded).value();
-    EXPECT_EQ(model->weight_bytes(), count_weight_bytes(config, *files_, options.load).value());
+    EXPECT_EQ(model->weight_bytes(), summarize_weights(config, *files_, options.load).value().bytes);
     kv_ = KvPool::allocate(config, options.kv, kSlots).value();
   }
   Rig(const std::string& golden, const Options& options)

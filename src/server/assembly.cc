@@ -123,6 +123,7 @@ EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files) {
   o.json_model_override = args.json_model_override_args;
   o.kv_cache_dtype = args.kv_cache_dtype;
   o.quantization = args.quantization;
+  o.torchao_config = args.torchao_config;
   o.kernel_target = args.kernel_target;
   o.threads = args.threads;
   o.cores = args.cores;

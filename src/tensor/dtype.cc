@@ -10,7 +10,7 @@ struct Row {
   std::string_view name;
   size_t size;
 };
-constexpr std::array<Row, 13> kRows = {{{DType::kF32, "F32", 4},
+constexpr std::array<Row, 14> kRows = {{{DType::kF32, "F32", 4},
                                         {DType::kF16, "F16", 2},
                                         {DType::kBF16, "BF16", 2},
                                         {DType::kF8E4M3, "F8_E4M3", 1},
@@ -22,7 +22,8 @@ constexpr std::array<Row, 13> kRows = {{{DType::kF32, "F32", 4},
                                         {DType::kU8, "U8", 1},
                                         {DType::kBool, "BOOL", 1},
                                         {DType::kF64, "F64", 8},
-                                        {DType::kBlocks, "blocks", 1}}};
+                                        {DType::kBlocks, "blocks", 1},
+                                        {DType::kF8E8M0, "F8_E8M0", 1}}};
 
 }  // namespace
 

@@ -22,6 +22,7 @@ enum class DType : uint8_t {
   kBool,
   kF64,
   kBlocks,  // quantised blocks of a GGUF file, counted in bytes; never in safetensors
+  kF8E8M0,  // scales only: 2^(code - 127)
 };
 
 // Bytes per element.

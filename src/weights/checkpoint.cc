@@ -1,6 +1,7 @@
 #include "weights/checkpoint.h"
 
 #include <fmt/ranges.h>
+#include <sys/mman.h>
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -96,6 +97,21 @@ Status Checkpoint::add_file(const FileSet& files, const std::string& name) {
 const StoredTensor* Checkpoint::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;
+}
+
+void Checkpoint::release(std::string_view prefix) const {
+  constexpr uintptr_t kPage = 4096;
+  const std::string first = std::string(prefix) + ".";
+  for (auto i = tensors_.lower_bound(first); i != tensors_.end() && i->first.starts_with(first);
+       ++i) {
+    const StoredTensor& tensor = i->second;
+    if (!tensor.file->owner) continue;  // embedded or in memory
+    // Whole pages only: the edges belong to neighbours too.
+    const auto begin = reinterpret_cast<uintptr_t>(tensor.bytes.data());
+    const uintptr_t from = (begin + kPage - 1) / kPage * kPage;
+    const uintptr_t to = (begin + tensor.bytes.size()) / kPage * kPage;
+    if (from < to) madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
+  }
 }
 
 }  // namespace fathom

@@ -1,5 +1,6 @@
 // The tensors of a checkpoint by Hugging Face's names: model.safetensors, or the shards that
-// model.safetensors.index.json names, or GGUF files (gguf/model_files.h). Files stay mapped as long as the checkpoint lives.
+// model.safetensors.index.json names, or GGUF files (gguf/model_files.h). Files stay mapped as long
+// as the checkpoint lives.
 #pragma once
 
 #include <deque>
@@ -19,6 +20,9 @@ class Checkpoint {
 
   const StoredTensor* find(std::string_view name) const;
   const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
+  // Gives back the memory of mapped tensors named "prefix.*", which were copied into another form.
+  // They may be read again, from the file.
+  void release(std::string_view prefix) const;
 
  private:
   Status add_file(const FileSet& files, const std::string& name);

@@ -1,112 +1,86 @@
-// Visitors that fill weights: from a checkpoint, or with random numbers (--load-format dummy).
+// Visitors that fill weights from a checkpoint, and that count what they will take. What a visitor
+// is asked for: see model/deepseek/weights.h. Random weights: dummy.h.
 #pragma once
 
+#include <chrono>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "device/exec.h"
 #include "weights/formats/format.h"
+#include "weights/quant_method.h"
 
 namespace fathom {
 
-// What a visitor is asked for: see model/deepseek/weights.h.
+// A log line now and then while linear layers are repacked or quantised, and one at the end.
+class PackingProgress {
+ public:
+  explicit PackingProgress(int64_t layers) : layers_(layers) {}
+  void done(const char* what, int64_t bytes);
+  void finish();
 
-// Loads each visited weight in place where the file allows it, and collects every problem, so that
-// a wrong checkpoint is described once and completely.
+ private:
+  using Clock = std::chrono::steady_clock;
+  int64_t layers_;
+  int64_t done_ = 0;
+  int64_t bytes_ = 0;
+  const char* what_ = "";
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point last_ = start_;
+};
+
+// Loads each visited weight in place where the file allows it, repacks or quantises it where not,
+// and collects every problem, so that a wrong checkpoint is described once and completely.
 class CheckpointLoader {
  public:
-  CheckpointLoader(const Checkpoint& checkpoint, const QuantHints& hints)
-      : checkpoint_(checkpoint), hints_(hints) {}
+  CheckpointLoader(const Checkpoint& checkpoint, const QuantConfig& config, const QuantPlan& plan,
+                   const FormatSurvey& survey, Exec& exec);
 
   void linear(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
-  void source(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
-    linear(prefix, out, in, matrix);
-  }
+  void source(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void router(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void vector(const std::string& name, int32_t n, Vector& vector);
+  // The factor of FP8 codes in the KV cache, from the checkpoint's k_scale and v_scale; else 1.
+  void kv_scale(const std::string& prefix, float& scale);
 
   // All problems in one message; fine when there were none.
   Status status(const std::string& location) const;
   // Tensors of the checkpoint that no visit asked for.
   std::vector<std::string> unvisited() const;
-  // Which formats linear layers had.
-  const std::set<std::string_view>& formats_seen() const { return formats_seen_; }
+  // Logs what was packed.
+  void finish();
 
  private:
   void problem(std::string message);
+  void missing(const std::string& prefix, int32_t out, int32_t in, const char* allowed);
   void load(const Format& format, const std::string& prefix, int32_t out, int32_t in,
             Matrix& matrix);
+  void quantize_loaded(const std::string& prefix, Matrix& matrix);
 
   const Checkpoint& checkpoint_;
-  QuantHints hints_;
+  const QuantConfig& config_;
+  const QuantPlan& plan_;
+  Exec& exec_;
+  PackingProgress progress_;
+  int64_t unpacked_layers_ = 0;
+  int64_t unpacked_bytes_ = 0;
   std::set<std::string, std::less<>> visited_;
-  std::set<std::string_view> formats_seen_;
   std::vector<std::string> problems_;
   int64_t problem_count_ = 0;
 };
 
-// Deterministic random weights of a format: uniform, scaled by 1 / sqrt(in) so that activations
-// stay of order one; norms are 1, biases small.
-class DummyLoader {
- public:
-  DummyLoader(const Format& format, const QuantHints& hints, uint64_t seed, Exec& exec)
-      : format_(format), hints_(hints), seed_(seed), exec_(exec) {}
-
-  void linear(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
-  void source(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
-    linear(prefix, out, in, matrix);
-  }
-  void table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
-  void router(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
-  void vector(const std::string& name, int32_t n, Vector& vector);
-
-  const Status& status() const { return status_; }
-
- private:
-  void fill(WeightFormat format, int32_t out, int32_t in, Matrix& matrix);
-
-  const Format& format_;
-  QuantHints hints_;
-  uint64_t seed_;
-  Exec& exec_;
-  uint64_t next_ = 0;  // number of the weight, part of its random key
-  Status status_;
-};
-
-// Bytes of an unpacked matrix: what a `source` weight of this dtype becomes.
+// Bytes of an unpacked matrix: what a `source` weight of this format becomes.
 int64_t unpacked_bytes(WeightFormat source, int32_t out, int32_t in);
 
-// Count the bytes that visited weights will take, without memory for them: random ones of a format
-// ...
-class DummyCounter {
- public:
-  DummyCounter(const Format& format, const QuantHints& hints) : format_(format), hints_(hints) {}
-  void linear(const std::string&, int32_t out, int32_t in, Matrix&);
-  void source(const std::string&, int32_t out, int32_t in, Matrix&) {
-    bytes += unpacked_bytes(format_.matrix, out, in);
-  }
-  void table(const std::string&, int32_t out, int32_t in, Matrix&) {
-    bytes += int64_t{2} * out * in;
-  }
-  void router(const std::string&, int32_t out, int32_t in, Matrix&) {
-    bytes += int64_t{4} * out * in;
-  }
-  void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
-
-  int64_t bytes = 0;
-
- private:
-  const Format& format_;
-  QuantHints hints_;
-};
-
-// ... and those of a checkpoint, from its headers. Missing tensors count nothing; loading reports
-// them.
+// Bytes that visited weights will take, from the checkpoint's headers. Wrong or missing tensors
+// count nothing; loading reports them.
 class StoredCounter {
  public:
-  explicit StoredCounter(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  StoredCounter(const Checkpoint& checkpoint, const QuantConfig& config, const QuantPlan& plan)
+      : checkpoint_(checkpoint), config_(config), plan_(plan) {}
   void linear(const std::string& prefix, int32_t out, int32_t in, Matrix&);
   void source(const std::string& prefix, int32_t out, int32_t in, Matrix&);
   void table(const std::string& prefix, int32_t out, int32_t in, Matrix&);
@@ -114,11 +88,14 @@ class StoredCounter {
     bytes += int64_t{4} * out * in;
   }
   void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
+  void kv_scale(const std::string&, float&) {}
 
   int64_t bytes = 0;
 
  private:
   const Checkpoint& checkpoint_;
+  const QuantConfig& config_;
+  const QuantPlan& plan_;
 };
 
 }  // namespace fathom

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tensor/float_formats.h"
+#include "weights/dummy.h"
 #include "weights/test_files.h"
 
 namespace fathom {
@@ -35,6 +36,27 @@ struct OneFile {
   MemoryFiles memory;
   std::shared_ptr<const Checkpoint> checkpoint;
 };
+
+// A loader and what it refers to.
+struct Loading {
+  explicit Loading(const OneFile& file, const QuantConfig& quant = {}, int threads = 2)
+      : config(quant),
+        survey(*file.checkpoint),
+        exec(Exec::create({.threads = threads, .cores = {}})),
+        loader(*file.checkpoint, config, plan, survey, *exec) {}
+  QuantConfig config;
+  QuantPlan plan;
+  FormatSurvey survey;
+  std::unique_ptr<Exec> exec;
+  CheckpointLoader loader;
+};
+
+QuantConfig blocks(int32_t out, int32_t in) {
+  QuantConfig config;
+  config.block_out = out;
+  config.block_in = in;
+  return config;
+}
 
 TEST(FloatFormats, HalfRoundTripsAndRounds) {
   for (uint32_t code = 0; code < 0x10000; ++code) {
@@ -67,7 +89,8 @@ TEST(CheckpointLoader, PlainFormatsInPlaceAndMisaligned) {
       builder.add("x.weight", dtype, {2, 3},
                   dtype == DType::kF32 ? bytes_of(values) : bytes_of(halves));
       const OneFile file(builder, shift);
-      CheckpointLoader loader(*file.checkpoint, {});
+      Loading loading(file);
+      CheckpointLoader& loader = loading.loader;
       Matrix matrix;
       loader.linear("x", 2, 3, matrix);
       ASSERT_TRUE(loader.status("here")) << loader.status("here").error().message;
@@ -95,12 +118,12 @@ TEST(CheckpointLoader, F8BlocksWithPartialEdges) {
                 dtype == DType::kF32 ? bytes_of(scales) : bytes_of(halves));
     builder.add("x.weight", DType::kF8E4M3, {3, 5}, bytes_of(codes));
     const OneFile file(builder);
-    CheckpointLoader loader(*file.checkpoint, {.block_out = 2, .block_in = 4});
+    Loading loading(file, blocks(2, 4));
+    CheckpointLoader& loader = loading.loader;
     Matrix matrix;
     loader.linear("x", 3, 5, matrix);
     ASSERT_TRUE(loader.status("here")) << loader.status("here").error().message;
     EXPECT_EQ(values_of(matrix), want);
-    EXPECT_THAT(loader.formats_seen(), ElementsAre("fp8"));
     EXPECT_EQ(matrix_bytes(matrix.view), 15 + 16);
   }
 }
@@ -111,7 +134,8 @@ TEST(CheckpointLoader, F8Errors) {
     builder.add("x.weight", DType::kF8E4M3, {3, 5});
     if (!shape.empty()) builder.add("x.weight_scale_inv", scale, shape, bytes);
     const OneFile file(builder);
-    CheckpointLoader loader(*file.checkpoint, {.block_out = 2, .block_in = 4});
+    Loading loading(file, blocks(2, 4));
+    CheckpointLoader& loader = loading.loader;
     Matrix matrix;
     loader.linear("x", 3, 5, matrix);
     return loader.status("here").error().message;
@@ -129,16 +153,19 @@ TEST(CheckpointLoader, ReportsEveryProblemAtOnce) {
   SafetensorsBuilder builder;
   builder.add("wide.weight", DType::kBF16, {2, 4});
   builder.add("codes.weight", DType::kI8, {2, 3});
+  builder.add("odd.weight", DType::kI64, {2, 3});
   builder.add("norm.weight", DType::kF32, {4});
   builder.add("ints.weight", DType::kI64, {3});
   builder.add("table.weight", DType::kF8E4M3, {2, 3});
   builder.add("extra.weight", DType::kF32, {1});
   const OneFile file(builder);
-  CheckpointLoader loader(*file.checkpoint, {});
+  Loading loading(file);
+  CheckpointLoader& loader = loading.loader;
   Matrix matrix;
   Vector vector;
   loader.linear("wide", 2, 3, matrix);
   loader.linear("codes", 2, 3, matrix);
+  loader.linear("odd", 2, 3, matrix);
   loader.linear("gone", 2, 3, matrix);
   loader.table("table", 2, 3, matrix);
   loader.router("router", 2, 3, matrix);
@@ -148,10 +175,12 @@ TEST(CheckpointLoader, ReportsEveryProblemAtOnce) {
   EXPECT_THAT(
       loader.status("the folder").error().message,
       AllOf(
-          HasSubstr("the folder"), HasSubstr("8 problem(s)"),
+          HasSubstr("the folder"), HasSubstr("9 problem(s)"),
           HasSubstr("<memory>/model.safetensors: wide.weight: expected [2, 3], found BF16 [2, 4]"),
-          HasSubstr("codes.weight: expected BF16, F16, F32 or F8_E4M3 [2, 3], found I8 [2, 3]"),
-          HasSubstr("gone.weight [2, 3] is missing"), HasSubstr("table.weight_scale_inv is missing"),
+          HasSubstr("codes.weight_scale is missing"),
+          HasSubstr("odd.weight: expected BF16, F16, F32, F8_E4M3 or I8 [2, 3], found I64 [2, 3]"),
+          HasSubstr("gone.weight [2, 3] is missing"),
+          HasSubstr("table.weight_scale_inv is missing"),
           HasSubstr("router.weight [2, 3] is missing"),
           HasSubstr("norm.weight: expected [3], found F32 [4]"),
           HasSubstr("ints.weight: expected a float tensor, found I64 [3]"),
@@ -161,7 +190,8 @@ TEST(CheckpointLoader, ReportsEveryProblemAtOnce) {
 
 TEST(CheckpointLoader, LimitsTheList) {
   const OneFile file{SafetensorsBuilder()};
-  CheckpointLoader loader(*file.checkpoint, {});
+  Loading loading(file);
+  CheckpointLoader& loader = loading.loader;
   Vector vector;
   for (int i = 0; i < 1000; ++i) loader.vector("v" + std::to_string(i), 3, vector);
   EXPECT_THAT(loader.status("here").error().message,
@@ -171,15 +201,25 @@ TEST(CheckpointLoader, LimitsTheList) {
 TEST(DummyLoader, DeterministicFiniteAndOfUnitGain) {
   const auto one = Exec::create({.threads = 1, .cores = {}});
   const auto three = Exec::create({.threads = 3, .cores = {}});
-  for (const Format& format : {kPlainFormat, kF8BlockFormat}) {
-    const QuantHints hints;
+  const QuantConfig config;
+  constexpr int32_t kOut = 130, kIn = 304;
+  for (const QuantTarget& target :
+       {QuantTarget{}, QuantTarget{WeightFormat::kF8, 128, 128},
+        QuantTarget{WeightFormat::kF8, 1, 0}, QuantTarget{WeightFormat::kI8, 0, 0},
+        QuantTarget{WeightFormat::kI4, 1, 64, true}, QuantTarget{WeightFormat::kI4, 1, 64, false},
+        QuantTarget{WeightFormat::kFp4, 1, 16}}) {
+    SCOPED_TRACE(static_cast<int>(target.format));
     const auto make = [&](uint64_t seed, Exec& exec) {
-      DummyLoader loader(format, hints, seed, exec);
+      DummyLoader loader(target, config, seed, exec);
       Matrix first, second;
-      loader.linear("a", 130, 301, first);
-      loader.linear("b", 130, 301, second);
+      loader.linear("a", kOut, kIn, first);
+      loader.linear("b", kOut, kIn, second);
       EXPECT_TRUE(loader.status());
       EXPECT_NE(values_of(first), values_of(second));
+      DummyCounter counter(target, config);
+      Matrix matrix;
+      counter.linear("a", kOut, kIn, matrix);
+      EXPECT_EQ(counter.bytes, matrix_bytes(first.view));
       return values_of(second);
     };
     const std::vector<float> values = make(1, *one);
@@ -192,14 +232,18 @@ TEST(DummyLoader, DeterministicFiniteAndOfUnitGain) {
       sum += v;
     }
     const double n = static_cast<double>(values.size());
-    EXPECT_NEAR(std::sqrt(squares / n * 301), 1, 0.05) << format.name;
-    EXPECT_NEAR(sum / n * std::sqrt(301.0), 0, 0.05) << format.name;
-
-    DummyCounter counter(format, hints);
-    Matrix matrix;
-    counter.linear("a", 130, 301, matrix);
-    EXPECT_EQ(counter.bytes, format.name == "fp8" ? 130 * 301 + 2 * 3 * 4 : 130 * 301 * 2);
+    EXPECT_NEAR(std::sqrt(squares / n * kIn), 1, 0.05);
+    EXPECT_NEAR(sum / n * std::sqrt(double{kIn}), 0, 0.05);
   }
+}
+
+TEST(DummyLoader, SaysWhichWeightAFormatCannotHold) {
+  const auto exec = Exec::create({.threads = 1, .cores = {}});
+  const QuantConfig config;
+  DummyLoader loader({WeightFormat::kFp4, 1, 16}, config, 1, *exec);
+  Matrix matrix;
+  loader.linear("model.x", 8, 24, matrix);
+  EXPECT_THAT(loader.status().error().message, AllOf(HasSubstr("model.x"), HasSubstr("24")));
 }
 
 }  // namespace

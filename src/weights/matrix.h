@@ -17,6 +17,14 @@ struct Matrix {
   int64_t owned_bytes() const { return static_cast<int64_t>(data.size() + scales.size()); }
 };
 
+// A matrix before it has memory: everything but its pointers, and which of the optional parts it
+// will have.
+struct DescribedMatrix {
+  MatrixView view;
+  bool zero_points = false;
+  bool order = false;
+};
+
 // A small FP32 vector: norms, biases.
 using Vector = std::vector<float>;
 

@@ -93,21 +93,28 @@ void quantize_band(const float* rows, int64_t begin, int64_t end, const MatrixVi
                      w.scale8 + n * (in / kFp4Group));
       }
       return;
-    default:
+    case WeightFormat::kBF16:
+      std::transform(rows, rows + (end - begin) * in,
+                     reinterpret_cast<uint16_t*>(w.data) + begin * in, float_to_bf16);
       return;
+    case WeightFormat::kF16:
+    case WeightFormat::kF32:
+      return;  // nothing asks for these
   }
 }
 
 }  // namespace
 
-Result<MatrixView> describe(const QuantTarget& t, int32_t out, int32_t in) {
-  MatrixView view{.data = nullptr, .out = out, .in = in, .format = t.format};
+Result<DescribedMatrix> describe(const QuantTarget& t, int32_t out, int32_t in) {
+  DescribedMatrix matrix{.view = {.data = nullptr, .out = out, .in = in, .format = t.format},
+                         .zero_points = t.format == WeightFormat::kI4 && t.zero_points};
+  MatrixView& view = matrix.view;
   if (t.format == WeightFormat::kFp4 && in % kFp4Group != 0) {
     return invalid("NVFP4 keeps a scale per {} columns, but the matrix has {}", kFp4Group, in);
   }
   const bool blocks = t.format == WeightFormat::kF8 || t.format == WeightFormat::kI8 ||
                       t.format == WeightFormat::kI4;
-  if (!blocks) return view;
+  if (!blocks) return matrix;
   view.block_out = t.block_out > 0 ? t.block_out : out;
   view.block_in = t.block_in > 0 ? t.block_in : in;
   if (t.format == WeightFormat::kI4) {
@@ -119,14 +126,15 @@ Result<MatrixView> describe(const QuantTarget& t, int32_t out, int32_t in) {
     }
   }
   view.scale_stride = static_cast<int32_t>(block_count(in, view.block_in));
-  return view;
+  return matrix;
 }
 
-Result<Matrix> allocate_matrix(const MatrixView& d, MatrixParts parts) {
+Result<Matrix> allocate_matrix(const DescribedMatrix& described) {
+  const MatrixView& d = described.view;
   const int64_t scales = d.block_out > 0 ? block_count(d.out, d.block_out) * d.scale_stride : 0;
-  const int64_t zeros = parts.zero_points ? scales : 0;
+  const int64_t zeros = described.zero_points ? scales : 0;
   const int64_t small = d.format == WeightFormat::kFp4 ? d.out * int64_t{d.in / kFp4Group} : 0;
-  const int64_t columns = parts.order ? d.in : 0;
+  const int64_t columns = described.order ? d.in : 0;
   int64_t total = 0;
   for (const int64_t bytes : {d.bytes(), scales * 4, zeros * 4, small, columns * 4}) {
     total += (bytes + 63) / 64 * 64;
@@ -156,8 +164,7 @@ WritableMatrix writable(const Matrix& m) {
 }
 
 Result<Matrix> quantize(const MatrixView& source, const QuantTarget& target, Exec& exec) {
-  const MatrixView described = TRY(describe(target, source.out, source.in));
-  Matrix matrix = TRY(allocate_matrix(described, {.zero_points = target.zero_points}));
+  Matrix matrix = TRY(allocate_matrix(TRY(describe(target, source.out, source.in))));
   const bool per_tensor = target.block_out == 0 && target.format != WeightFormat::kI4;
   if (per_tensor && target.format != WeightFormat::kFp4) {
     quantize_per_tensor(source, largest_magnitude(source, exec), matrix, exec);
@@ -167,14 +174,14 @@ Result<Matrix> quantize(const MatrixView& source, const QuantTarget& target, Exe
     matrix.view.global_scale = fp4_global_scale(largest_magnitude(source, exec));
   }
   const WritableMatrix w = writable(matrix);
-  const int64_t band = described.block_out > 1 ? described.block_out : kBandRows;
+  const int64_t band = matrix.view.block_out > 1 ? matrix.view.block_out : kBandRows;
   exec.parallel(block_count(source.out, band), [&](Range bands, int) {
     std::vector<float> rows(static_cast<size_t>(band * source.in));
     for (int64_t b = bands.begin; b < bands.end; ++b) {
       const int64_t begin = b * band;
       const int64_t end = std::min<int64_t>(begin + band, source.out);
       dequantize(source, begin, end, rows.data());
-      if (described.block_out > 1) {
+      if (matrix.view.block_out > 1) {
         quantize_band(rows.data(), begin, end, matrix.view, w);
       } else {
         for (int64_t n = begin; n < end; ++n) {

@@ -22,17 +22,11 @@ struct QuantTarget {
   bool operator==(const QuantTarget&) const = default;
 };
 
-// The view of such a matrix, without memory: format, blocks and strides. kInvalid when the format
-// cannot hold the shape (kFp4 needs `in` to be a multiple of 16).
-Result<MatrixView> describe(const QuantTarget& target, int32_t out, int32_t in);
-
-// Memory for a described matrix, zeroed: its codes, and what the format needs of scales, zero
-// points (where zero_points is set) and column order.
-struct MatrixParts {
-  bool zero_points = false;
-  bool order = false;
-};
-Result<Matrix> allocate_matrix(const MatrixView& described, MatrixParts parts);
+// What such a matrix will be. kInvalid when the format cannot hold the shape (kFp4 needs `in` to be
+// a multiple of 16).
+Result<DescribedMatrix> describe(const QuantTarget& target, int32_t out, int32_t in);
+// One zeroed buffer for all parts.
+Result<Matrix> allocate_matrix(const DescribedMatrix& described);
 
 // Pointers to write a matrix that owns its memory.
 struct WritableMatrix {
@@ -45,7 +39,7 @@ struct WritableMatrix {
 WritableMatrix writable(const Matrix& matrix);
 
 // The whole matrix, in parallel, a band of rows at a time: never a second copy of it as floats.
-// `source` may have any format.
+// `source` may have any format; a target of kBF16 unpacks it.
 Result<Matrix> quantize(const MatrixView& source, const QuantTarget& target, Exec& exec);
 
 // ---- One band of `count` rows [count, in] that share their scales, one scale per block_in columns

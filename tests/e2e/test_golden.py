@@ -5,7 +5,8 @@ import pytest
 
 from conftest import GOLDEN, Server, kernel_targets
 
-CASES = ["v3-bf16", "v2-lite-bf16", "v2-group-bf16", "v3-fp8-block"]
+CASES = ["v3-bf16", "v2-lite-bf16", "v2-group-bf16", "v3-fp8-block", "v3-int8-channel", "v3-int8-block", "v3-awq",
+         "v3-gptq", "v3-nvfp4"]
 
 
 @pytest.fixture(scope="module", params=[(c, t) for c in CASES for t in kernel_targets()], ids=lambda p: "-".join(p))

@@ -34,6 +34,15 @@ class Golden {
     return values;
   }
   std::vector<int32_t> shape(const std::string& name) const { return header_.at(name)["shape"]; }
+  std::string dtype(const std::string& name) const { return header_.at(name)["dtype"]; }
+  // Names that begin with this.
+  std::vector<std::string> names(const std::string& prefix) const {
+    std::vector<std::string> found;
+    for (const auto& [name, entry] : header_.items()) {
+      if (name.starts_with(prefix)) found.push_back(name);
+    }
+    return found;
+  }
   bool has(const std::string& name) const { return header_.contains(name); }
 
   nlohmann::json about;

@@ -21,6 +21,7 @@ struct LoadedBytes {
   void table(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
   void router(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
   void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
+  void kv_scale(const std::string&, float&) {}
 };
 
 // One head's rows of a matrix that holds all heads behind each other.
@@ -163,7 +164,8 @@ void DeepseekModel::attention(const Step& s, int32_t l, const float* x, float* y
   float* q_latent = s.arena.take<float>(int64_t{s.rows} * c_.heads * c_.kv_lora_rank);
   float* o_latent = s.arena.take<float>(int64_t{s.rows} * c_.heads * c_.kv_lora_rank);
   float* o = s.arena.take<float>(int64_t{s.rows} * c_.heads * c_.v_head);
-  const KvLayer kv = s.kv.layer(l);
+  KvLayer kv = s.kv.layer(l);
+  kv.scale = a.kv_scale;
   project(s, a, kv, x, q);
 
   // Absorb W_UK: the query of each head, in the latent space.

@@ -20,6 +20,7 @@ struct AttentionWeights {
   Matrix kv_b;  // [heads * (nope + v), kv_lora]; the checkpoint's; empty once unpacked into the
                 // next two
   Matrix out;   // [hidden, heads * v]
+  float kv_scale = 1;  // of FP8 codes in the KV cache
   // kv_b unpacked for the absorbed form, one matrix per head behind the other.
   Matrix key_up;    // [heads * kv_lora, nope]: W_UK transposed
   Matrix value_up;  // [heads * v, kv_lora]:    W_UV
@@ -65,6 +66,7 @@ Part& present(std::optional<Part>& part) {
 //   table(prefix, out, in, Matrix&)    a matrix that is never quantised
 //   router(prefix, out, in, Matrix&)   likewise, wanted in FP32
 //   vector(name, n, Vector&)
+//   kv_scale(prefix, float&)           optional: the scale of FP8 codes in the KV cache
 // Loading, random filling, counting and checking are visitors.
 template <class Visitor>
 void visit(Weights& w, const ModelConfig& c, Visitor&& v) {
@@ -93,6 +95,7 @@ void visit(Weights& w, const ModelConfig& c, Visitor&& v) {
     v.vector(p + "self_attn.kv_a_layernorm.weight", c.kv_lora_rank, a.kv_a_norm);
     v.source(p + "self_attn.kv_b_proj", c.heads * (c.qk_nope + c.v_head), c.kv_lora_rank, a.kv_b);
     v.linear(p + "self_attn.o_proj", c.hidden, c.heads * c.v_head, a.out);
+    v.kv_scale(p + "self_attn.", a.kv_scale);
 
     v.vector(p + "post_attention_layernorm.weight", c.hidden, layer.ffn_norm);
     if (!c.is_moe_layer(l)) {

@@ -76,6 +76,7 @@ Status read_model(const OptionValues& v, ServerArgs& a) {
   a.is_embedding = v.flag("is-embedding");
   a.load_format = v.text("load-format") == "dummy" ? "dummy" : "auto";
   a.quantization = v.text("quantization");
+  a.torchao_config = v.text("torchao-config");
   a.kv_cache_dtype = v.text("kv-cache-dtype");
   a.revision = v.text("revision");
   a.download_dir = v.text("download-dir");

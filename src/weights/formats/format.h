@@ -1,46 +1,65 @@
 // What a weight format is on the checkpoint's side: which tensors make one matrix, and how they
-// become the form that kernels read. One file per format, one row in the registry.
+// become the form that kernels read. One file per format, one row in the registry. Each linear
+// layer is judged by its own tensors, so a checkpoint may mix formats.
 #pragma once
 
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "device/exec.h"
 #include "weights/checkpoint.h"
 #include "weights/matrix.h"
+#include "weights/quant_config.h"
 
 namespace fathom {
 
-// What config.json says about quantised weights, as far as formats need it.
-struct QuantHints {
-  int32_t block_out = 128;
-  int32_t block_in = 128;
+// A linear layer [out, in] of a checkpoint: "model.layers.0.mlp.up_proj".
+struct StoredLinear {
+  const Checkpoint& checkpoint;
+  const std::string& prefix;
+  int32_t out;
+  int32_t in;
+  const QuantConfig& config;
+
+  const StoredTensor* find(std::string_view part) const;  // part: "weight", "qzeros", ...
+  std::string name(std::string_view part) const;
+  // The error names file, tensor, expected and found; `why` says what the tensor is for.
+  Result<const StoredTensor*> require(std::string_view part, std::string_view why) const;
+  // "path: prefix.part", to begin a message with.
+  std::string where(std::string_view part) const;
 };
 
 struct Format {
-  std::string_view name;  // as in quantization_config.quant_method; "" for plain weights
-  WeightFormat matrix;    // for dummy weights and byte counts
-  // Do the tensors of linear layer `prefix` ("model.layers.0.mlp.up_proj") have this format?
+  std::string_view name;  // "" for plain weights
+  // Do this layer's tensors have this format?
   bool (*claims)(const Checkpoint& checkpoint, const std::string& prefix);
-  // Names of its tensors.
-  void (*names)(const std::string& prefix, std::vector<std::string>& out);
-  // Shapes are checked here; the error names tensor, expected and found.
-  Result<Matrix> (*load)(const Checkpoint& checkpoint, const std::string& prefix, int32_t out,
-                         int32_t in, const QuantHints& hints);
-  // Bytes of the loaded matrix, where load() makes another form of the tensors; null: theirs.
-  int64_t (*bytes)(const Checkpoint& checkpoint, const std::string& prefix, int32_t out,
-                   int32_t in) = nullptr;
+  // What load() will give, without its memory: names, types and shapes of all tensors are checked
+  // here, from headers alone.
+  Result<DescribedMatrix> (*describe)(const StoredLinear& linear);
+  // In place where the file's layout is the kernels', else repacked in parallel.
+  Result<Matrix> (*load)(const StoredLinear& linear, Exec& exec);
 };
 
 std::span<const Format> formats();
 extern const Format kPlainFormat;
-extern const Format kF8BlockFormat;
+extern const Format kF8Format;
+extern const Format kI8ChannelFormat;
+extern const Format kI8BlockFormat;
+extern const Format kAwqFormat;
+extern const Format kGptqFormat;
+extern const Format kPackQuantizedFormat;
+extern const Format kNvfp4Format;
 extern const Format kGgufFormat;
 extern const Format kGgufSplitFormat;
 
 // Which format linear layer `prefix` has, judged by its tensors; null: its weight is missing or of
 // a form no format claims.
 const Format* detect_format(const Checkpoint& checkpoint, const std::string& prefix);
+
+// Every name that a tensor of a linear layer may have after "prefix.": weights, scales, and scales
+// of activations, which are computed here instead.
+std::span<const std::string_view> linear_parts();
 
 // Rows [begin, end) of any matrix as exact FP32: [end - begin, in]. Slow; for tests, conversion and
 // weights that must be unpacked.
@@ -53,8 +72,9 @@ inline WeightFormat unpacked_format(WeightFormat source) {
                                                                       : WeightFormat::kBF16;
 }
 
-// Bytes the kernels read per matrix, scales included.
+// Bytes the kernels read per matrix: codes, scales, zero points, column order.
 int64_t matrix_bytes(const MatrixView& matrix);
+int64_t matrix_bytes(const DescribedMatrix& matrix);
 
 // The tensor's bytes, aligned for its type: in place if the file has them so, else copied to
 // `copy`.

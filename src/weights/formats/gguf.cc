@@ -7,21 +7,14 @@
 #include "tensor/float_formats.h"
 #include "weights/formats/format.h"
 #include "weights/gguf/block_types.h"
+#include "weights/quantize.h"
 
 namespace fathom {
 namespace {
 
-std::string weight_name(const std::string& prefix) {
-  return prefix + ".weight";
-}
-
 bool claims(const Checkpoint& checkpoint, const std::string& prefix) {
-  const StoredTensor* weight = checkpoint.find(weight_name(prefix));
+  const StoredTensor* weight = checkpoint.find(prefix + ".weight");
   return weight && weight->dtype == DType::kBlocks;
-}
-
-void names(const std::string& prefix, std::vector<std::string>& out) {
-  out.push_back(weight_name(prefix));
 }
 
 WeightFormat format_of(BlockForm form) {
@@ -29,14 +22,9 @@ WeightFormat format_of(BlockForm form) {
   return form == BlockForm::kNibbles ? WeightFormat::kI4 : WeightFormat::kBF16;
 }
 
-// What the matrix will be, without its data.
-MatrixView view_of(const BlockType& type, int32_t out, int32_t in) {
-  MatrixView view{.data = nullptr, .out = out, .in = in, .format = format_of(type.form)};
-  if (view.format == WeightFormat::kBF16) return view;
-  view.block_out = 1;
-  view.block_in = type.group;
-  view.scale_stride = in / type.group;
-  return view;
+QuantTarget target_of(const BlockType& type) {
+  const WeightFormat format = format_of(type.form);
+  return {format, 1, type.group, format == WeightFormat::kI4};
 }
 
 // Where the parts of a block go in a row of the matrix.
@@ -78,17 +66,18 @@ struct Row {
   }
 };
 
-// Fills a matrix of view_of() from blocks [out, in].
-void repack(const BlockType& type, const std::byte* bytes, const Matrix& matrix, std::byte* data,
-            float* scale, float* zero) {
+// Fills rows of a matrix of target_of() from blocks [out, in].
+void repack(const BlockType& type, const std::byte* bytes, Range rows, const Matrix& matrix) {
   const MatrixView& view = matrix.view;
-  const auto* block = reinterpret_cast<const uint8_t*>(bytes);
+  const WritableMatrix w = writable(matrix);
+  const auto* block =
+      reinterpret_cast<const uint8_t*>(bytes) + rows.begin * (view.in / type.elements) * type.bytes;
   float values[kMaxBlock];
   BlockParts parts;
-  for (int64_t row = 0; row < view.out; ++row) {
-    std::byte* row_data = data + row * view.row_bytes();
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    std::byte* row_data = reinterpret_cast<std::byte*>(w.data) + row * view.row_bytes();
     const int64_t first_scale = row * view.scale_stride;
-    const Row to{type, row_data, scale + first_scale, zero ? zero + first_scale : nullptr};
+    const Row to{type, row_data, w.scale + first_scale, w.zero ? w.zero + first_scale : nullptr};
     for (int64_t k = 0; k < view.in; k += type.elements, block += type.bytes) {
       if (view.format == WeightFormat::kBF16) {
         unpack_block(type, block, values);
@@ -111,52 +100,29 @@ Status check_type(const StoredTensor& weight, const std::string& name) {
               weight.file->path, name, weight.block->name);
 }
 
-Result<Matrix> load(const Checkpoint& checkpoint, const std::string& prefix, int32_t out,
-                    int32_t in, const QuantHints&) {
-  const std::string name = weight_name(prefix);
-  const StoredTensor& weight = *checkpoint.find(name);
-  const BlockType& type = *weight.block;
-  if (weight.shape != std::vector<int64_t>{out, in}) {
-    return invalid("{}: {}: expected [{}, {}], found {}", weight.file->path, name, out, in,
+Result<DescribedMatrix> describe(const StoredLinear& linear) {
+  const StoredTensor& weight = *linear.find("weight");
+  if (weight.shape != std::vector<int64_t>{linear.out, linear.in}) {
+    return invalid("{}: expected [{}, {}], found {}", linear.where("weight"), linear.out, linear.in,
                    weight.describe());
   }
-  TRY(check_type(weight, name));
-  Matrix matrix;
-  matrix.view = view_of(type, out, in);
-  matrix.data = TRY(Buffer::allocate(static_cast<size_t>(matrix.view.bytes())));
-  const int64_t scales = int64_t{out} * matrix.view.scale_stride;
-  const bool zeros = matrix.view.format == WeightFormat::kI4;
-  matrix.scales = TRY(Buffer::allocate(static_cast<size_t>(scales * 4 * (zeros ? 2 : 1))));
-  float* scale = matrix.scales.as<float>();
-  repack(type, weight.bytes.data(), matrix, matrix.data.data(), scale,
-         zeros ? scale + scales : nullptr);
-  matrix.view.data = matrix.data.data();
-  if (matrix.view.block_in > 0) matrix.view.scale = scale;
-  if (zeros) matrix.view.zero = scale + scales;
-  return matrix;
+  TRY(check_type(weight, linear.name("weight")));
+  return describe(target_of(*weight.block), linear.out, linear.in);
 }
 
-int64_t bytes(const Checkpoint& checkpoint, const std::string& prefix, int32_t out, int32_t in) {
-  MatrixView view = view_of(*checkpoint.find(weight_name(prefix))->block, out, in);
-  static constexpr float kSome = 0;
-  if (view.format == WeightFormat::kI4) view.zero = &kSome;
-  return matrix_bytes(view);
+Result<Matrix> load(const StoredLinear& linear, Exec& exec) {
+  const StoredTensor& weight = *linear.find("weight");
+  Matrix matrix = TRY(allocate_matrix(TRY(describe(linear))));
+  exec.parallel(linear.out,
+                [&](Range rows, int) { repack(*weight.block, weight.bytes.data(), rows, matrix); });
+  return matrix;
 }
 
 // kv_b_proj as newer GGUF files have it: for each head W_UK transposed and W_UV, apart.
 
-std::string value_name(const std::string& prefix) {
-  return prefix + ".weight_v";
-}
-
 bool split_claims(const Checkpoint& checkpoint, const std::string& prefix) {
-  const StoredTensor* weight = checkpoint.find(weight_name(prefix));
-  return weight && weight->shape.size() == 3 && checkpoint.find(value_name(prefix));
-}
-
-void split_names(const std::string& prefix, std::vector<std::string>& out) {
-  out.push_back(weight_name(prefix));
-  out.push_back(value_name(prefix));
+  const StoredTensor* weight = checkpoint.find(prefix + ".weight");
+  return weight && weight->shape.size() == 3 && checkpoint.find(prefix + ".weight_v");
 }
 
 // Any tensor of a GGUF file as FP32.
@@ -173,10 +139,11 @@ Result<Vector> to_values(const StoredTensor& tensor, const std::string& name) {
   return values;
 }
 
-Result<Matrix> split_load(const Checkpoint& checkpoint, const std::string& prefix, int32_t out,
-                          int32_t in, const QuantHints&) {
-  const StoredTensor& keys = *checkpoint.find(weight_name(prefix));
-  const StoredTensor& values = *checkpoint.find(value_name(prefix));
+// Nothing is rounded that the file had exactly, and nothing takes more room than it is worth.
+Result<DescribedMatrix> describe_split(const StoredLinear& linear) {
+  const StoredTensor& keys = *linear.find("weight");
+  const StoredTensor& values = *linear.find("weight_v");
+  const int64_t out = linear.out, in = linear.in;
   const int64_t heads = keys.shape[0];
   const int64_t nope = keys.shape[2];
   const int64_t v = heads > 0 ? out / heads - nope : 0;
@@ -185,12 +152,22 @@ Result<Matrix> split_load(const Checkpoint& checkpoint, const std::string& prefi
     return invalid(
         "{}: attn_k_b and attn_v_b of {} must be [heads, {}, nope] and [heads, v, {}] with {} rows "
         "in all, found {} and {}",
-        keys.file->path, prefix, in, in, out, keys.describe(), values.describe());
+        keys.file->path, linear.prefix, in, in, out, keys.describe(), values.describe());
   }
-  const Vector key_values = TRY(to_values(keys, weight_name(prefix)));
-  const Vector value_values = TRY(to_values(values, value_name(prefix)));
+  const bool wide = keys.dtype == DType::kF32 || keys.dtype == DType::kF16;
+  return describe(QuantTarget{wide ? WeightFormat::kF32 : WeightFormat::kBF16}, linear.out,
+                  linear.in);
+}
+
+Result<Matrix> load_split(const StoredLinear& linear, Exec&) {
+  Matrix matrix = TRY(allocate_matrix(TRY(describe_split(linear))));
+  const StoredTensor& keys = *linear.find("weight");
+  const int64_t heads = keys.shape[0], nope = keys.shape[2], in = linear.in;
+  const int64_t v = linear.out / heads - nope;
+  const Vector key_values = TRY(to_values(keys, linear.name("weight")));
+  const Vector value_values = TRY(to_values(*linear.find("weight_v"), linear.name("weight_v")));
   Vector joined;
-  joined.reserve(static_cast<size_t>(out) * static_cast<size_t>(in));
+  joined.reserve(static_cast<size_t>(linear.out) * static_cast<size_t>(in));
   for (int64_t h = 0; h < heads; ++h) {
     const float* key = key_values.data() + h * in * nope;
     for (int64_t n = 0; n < nope; ++n) {
@@ -199,16 +176,7 @@ Result<Matrix> split_load(const Checkpoint& checkpoint, const std::string& prefi
     const float* value = value_values.data() + h * v * in;
     joined.insert(joined.end(), value, value + v * in);
   }
-  // Nothing is rounded that the file had exactly, and nothing takes more room than it is worth.
-  const bool wide = keys.dtype == DType::kF32 || keys.dtype == DType::kF16;
-  Matrix matrix;
-  matrix.view = {.data = nullptr,
-                 .out = out,
-                 .in = in,
-                 .format = wide ? WeightFormat::kF32 : WeightFormat::kBF16};
-  matrix.data = TRY(Buffer::allocate(static_cast<size_t>(matrix.view.bytes())));
-  matrix.view.data = matrix.data.data();
-  if (wide) {
+  if (matrix.view.format == WeightFormat::kF32) {
     std::ranges::copy(joined, matrix.data.as<float>());
   } else {
     std::ranges::transform(joined, matrix.data.as<uint16_t>(), float_to_bf16);
@@ -218,7 +186,7 @@ Result<Matrix> split_load(const Checkpoint& checkpoint, const std::string& prefi
 
 }  // namespace
 
-const Format kGgufFormat = {"gguf", WeightFormat::kI8, claims, names, load, bytes};
-const Format kGgufSplitFormat = {"gguf", WeightFormat::kF32, split_claims, split_names, split_load};
+const Format kGgufFormat = {"gguf", claims, describe, load};
+const Format kGgufSplitFormat = {"gguf", split_claims, describe_split, load_split};
 
 }  // namespace fathom

@@ -8,9 +8,11 @@
 namespace fathom {
 namespace {
 
-const std::array<Format, 4>& registry() {
-  static const std::array<Format, 4> rows = {kGgufSplitFormat, kPlainFormat, kF8BlockFormat,
-                                             kGgufFormat};
+// Formats whose tensors look alike stand in the order in which they claim.
+const std::array<Format, 10>& registry() {
+  static const std::array<Format, 10> rows = {
+      kGgufSplitFormat, kPlainFormat, kF8Format,    kI8BlockFormat,       kI8ChannelFormat,
+      kGptqFormat,      kAwqFormat,   kNvfp4Format, kPackQuantizedFormat, kGgufFormat};
   return rows;
 }
 
@@ -26,6 +28,8 @@ float element(DType dtype, const std::byte* p) {
       std::memcpy(&value, p, sizeof value);
       return static_cast<float>(value);
     }
+    case DType::kF8E8M0:
+      return f8e8m0_to_float(static_cast<uint8_t>(*p));
     default: {
       uint16_t bits;
       std::memcpy(&bits, p, sizeof bits);
@@ -36,7 +40,18 @@ float element(DType dtype, const std::byte* p) {
 
 bool is_float(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF64 || dtype == DType::kF16 ||
-         dtype == DType::kBF16;
+         dtype == DType::kBF16 || dtype == DType::kF8E8M0;
+}
+
+int64_t bytes_of(const MatrixView& m, bool zero_points, bool order) {
+  const bool blocks = m.format == WeightFormat::kF8 || m.format == WeightFormat::kI8 ||
+                      m.format == WeightFormat::kI4;
+  const int64_t scales =
+      blocks ? (int64_t{m.out} + m.block_out - 1) / m.block_out * m.scale_stride : 0;
+  const int64_t small_scales =
+      m.format == WeightFormat::kFp4 ? m.out * ((int64_t{m.in} + 15) / 16) : 0;
+  return m.bytes() + scales * 4 * (zero_points ? 2 : 1) + small_scales +
+         (order ? int64_t{m.in} * 4 : 0);
 }
 
 }  // namespace
@@ -52,6 +67,49 @@ const Format* detect_format(const Checkpoint& checkpoint, const std::string& pre
   return nullptr;
 }
 
+std::span<const std::string_view> linear_parts() {
+  static constexpr std::string_view kParts[] = {
+      "weight",
+      "weight_scale_inv",
+      "weight_scale",
+      "weight_scale_2",
+      "weight_packed",
+      "weight_shape",
+      "weight_global_scale",
+      "weight_zero_point",
+      "weight_g_idx",
+      "qweight",
+      "qzeros",
+      "scales",
+      "g_idx",
+      "input_scale",
+      "input_global_scale",
+      "input_zero_point",
+  };
+  return kParts;
+}
+
+const StoredTensor* StoredLinear::find(std::string_view part) const {
+  return checkpoint.find(name(part));
+}
+
+std::string StoredLinear::name(std::string_view part) const {
+  return prefix + "." + std::string(part);
+}
+
+std::string StoredLinear::where(std::string_view part) const {
+  const StoredTensor* tensor = find(part);
+  return (tensor && tensor->file ? tensor->file->path + ": " : "") + name(part);
+}
+
+Result<const StoredTensor*> StoredLinear::require(std::string_view part,
+                                                  std::string_view why) const {
+  const StoredTensor* tensor = find(part);
+  if (tensor) return tensor;
+  return invalid("{} is missing: {}; the checkpoint is incomplete or was converted wrongly",
+                 name(part), why);
+}
+
 void dequantize(const MatrixView& m, int64_t begin, int64_t end, float* out) {
   for (int64_t row = begin; row < end; ++row, out += m.in) {
     for (int64_t k = 0; k < m.in; ++k) out[m.order ? m.order[k] : k] = weight_value(m, row, k);
@@ -59,12 +117,11 @@ void dequantize(const MatrixView& m, int64_t begin, int64_t end, float* out) {
 }
 
 int64_t matrix_bytes(const MatrixView& m) {
-  const bool blocks = m.format == WeightFormat::kF8 || m.format == WeightFormat::kI8 ||
-                      m.format == WeightFormat::kI4;
-  const int64_t scales =
-      blocks ? (int64_t{m.out} + m.block_out - 1) / m.block_out * m.scale_stride : 0;
-  const int64_t small_scales = m.format == WeightFormat::kFp4 ? m.out * ((m.in + 15) / 16) : 0;
-  return m.bytes() + scales * 4 * (m.zero ? 2 : 1) + small_scales + (m.order ? m.in * 4 : 0);
+  return bytes_of(m, m.zero != nullptr, m.order != nullptr);
+}
+
+int64_t matrix_bytes(const DescribedMatrix& m) {
+  return bytes_of(m.view, m.zero_points, m.order);
 }
 
 Result<const std::byte*> aligned_bytes(const StoredTensor& tensor, Buffer& copy) {

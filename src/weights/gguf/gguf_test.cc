@@ -146,14 +146,17 @@ TEST(Gguf, BlocksBecomeMatricesUnderHuggingFaceNames) {
   const Format* format = detect_format(**checkpoint, prefix);
   ASSERT_NE(format, nullptr);
   EXPECT_EQ(format->name, "gguf");
-  const auto matrix = format->load(**checkpoint, prefix, 2, 32, {});
+  const auto exec = Exec::create({.threads = 2, .cores = {}});
+  const QuantConfig config;
+  const StoredLinear linear{**checkpoint, prefix, 2, 32, config};
+  const auto matrix = format->load(linear, *exec);
   ASSERT_TRUE(matrix) << matrix.error().message;
-  EXPECT_EQ(matrix_bytes(matrix->view), format->bytes(**checkpoint, prefix, 2, 32));
+  EXPECT_EQ(matrix_bytes(matrix->view), matrix_bytes(format->describe(linear).value()));
   std::vector<float> values(64);
   dequantize(matrix->view, 0, 2, values.data());
   for (int i = 0; i < 64; ++i)
     EXPECT_EQ(values[static_cast<size_t>(i)], 0.5f * static_cast<float>(i % 32 - 16));
-  EXPECT_THAT(format->load(**checkpoint, prefix, 2, 64, {}).error().message,
+  EXPECT_THAT(format->load({**checkpoint, prefix, 2, 64, config}, *exec).error().message,
               HasSubstr("expected [2, 64], found Q8_0 [2, 32]"));
 }
 
