@@ -24,6 +24,11 @@ def free_port():
         return s.getsockname()[1]
 
 
+def environment(changes):
+    """This process's environment with changes; None removes a variable."""
+    return {name: value for name, value in {**os.environ, **(changes or {})}.items() if value is not None}
+
+
 class Server:
     """A running server. Talks JSON; errors come back as (status, body)."""
 
@@ -33,7 +38,7 @@ class Server:
         self.log_path = log
         self.process = subprocess.Popen(
             [FATHOM, "launch_server", "--port", str(self.port), "--log-level", "warning", *map(str, flags)],
-            env={**os.environ, **(env or {})}, stderr=open(log, "w") if log else None)
+            env=environment(env), stderr=open(log, "w") if log else None)
         self.wait_ready()
 
     def wait_ready(self, seconds=120):
@@ -115,7 +120,7 @@ def launch():
 def run_fathom(*args, timeout=60, env=None):
     """A command that is expected to end: (exit code, stdout + stderr)."""
     run = subprocess.run([FATHOM, *map(str, args)], capture_output=True, text=True, timeout=timeout,
-                         env={**os.environ, **(env or {})})
+                         env=environment(env))
     return run.returncode, run.stdout + run.stderr
 
 

@@ -1,4 +1,5 @@
 """Health, keys, information, metrics, shutdown."""
+import http.client
 import json
 import signal
 import threading
@@ -74,14 +75,43 @@ def test_sigterm_finishes_running_requests(launch):
 
 
 def test_kill_and_restart_on_the_same_port(launch):
+    """kill -9 under load, and the next server on the port answers a thousand requests."""
     server = launch()
-    port = server.port
+    body = json.dumps({"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 1, "temperature": 0}})
+    expected = server.generate(**json.loads(body))["text"]
+
+    def ask(times):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        for _ in range(times):
+            connection.request("POST", "/generate", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            texts.append((answer.status, json.loads(answer.read())["text"]))
+        connection.close()
+
+    def under_load():
+        try:
+            server.generate(input_ids=[8, 9], sampling_params={"max_new_tokens": 1000, "ignore_eos": True})
+        except OSError:
+            pass  # killed meanwhile
+
     for _ in range(2):
+        clients = [threading.Thread(target=under_load) for _ in range(4)]
+        for client in clients:
+            client.start()
+        while server.load()["num_reqs"] == 0:
+            time.sleep(0.005)
         server.process.kill()
         server.process.wait()
-        server = launch(port=port)
-        for i in range(200):
-            server.generate(input_ids=[i + 5], sampling_params={"max_new_tokens": 1})
+        for client in clients:
+            client.join()
+        server = launch(port=server.port)
+        texts = []
+        clients = [threading.Thread(target=ask, args=(250,)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert texts == [(200, expected)] * 1000
 
 
 def test_idle_server_sleeps(launch):

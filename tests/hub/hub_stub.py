@@ -1,11 +1,14 @@
 """A stand-in Hugging Face hub for tests: three models, in memory, on the loopback.
 
-Prints its port. org/model has two revisions, org/gated wants the token "secret", org/broken breaks
+Prints its port. With a folder as argument the models are that folder's files (v2 with half the
+context), else small made-up ones. org/model has two revisions, org/gated wants the token "secret", org/broken breaks
 off in the middle of its weights, but sends the rest to those who come back for it.
 """
 
 import json
+import pathlib
 import re
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMITS = {"main": "1111aaaa", "v2": "2222bbbb"}
@@ -15,6 +18,13 @@ WEIGHTS = bytes(range(250)) * 4000
 
 def files(commit):
     name = {v: k for k, v in COMMITS.items()}[commit]
+    if len(sys.argv) > 1:
+        found = {path.name: path.read_bytes() for path in pathlib.Path(sys.argv[1]).iterdir()}
+        if name == "v2":
+            config = json.loads(found["config.json"])
+            config["max_position_embeddings"] //= 2
+            found["config.json"] = json.dumps(config).encode()
+        return found
     return {
         "README.md": b"not wanted",
         "config.json": json.dumps({"revision": name}).encode(),
