@@ -46,6 +46,7 @@ class FakeModel final : public Model {
 
   const ModelConfig& config() const override { return config_; }
   int64_t weight_bytes() const override { return 0; }
+  int64_t bytes_per_token() const override { return 0; }
   int64_t scratch_bytes(int32_t) const override { return 64; }
 
   void forward(const ForwardBatch& batch, KvPool&, Compute&, Arena&, float* logits) override {
