@@ -7,6 +7,8 @@
 namespace fathom::api {
 namespace {
 
+constexpr size_t kMostGrammarBytes = 64 << 20;
+
 Parsed<std::vector<int32_t>> tokenize(const Prompt& prompt, const Tokenizer& tokenizer) {
   if (prompt.tokenized) return prompt.ids;
   auto ids = TRY(tokenizer.encode(prompt.text, prompt.add_special));
@@ -25,6 +27,20 @@ void fit_lengths(std::vector<int32_t>& ids, SamplingParams& sampling, bool expli
   const int64_t left = std::max<int64_t>(room - static_cast<int64_t>(ids.size()), 0);
   if (explicit_length && !settings.allow_auto_truncate) return;
   sampling.max_new_tokens = std::min(sampling.max_new_tokens, left);
+}
+
+// Every sequence carries its grammar's text until it is compiled.
+std::expected<void, Failure> check_grammar_bytes(const Job& job) {
+  size_t bytes = 0;
+  for (const Prompt& prompt : job.prompts) {
+    if (prompt.sampling.grammar) bytes += prompt.sampling.grammar->text.size();
+  }
+  bytes *= static_cast<size_t>(job.samples);
+  if (bytes > kMostGrammarBytes) {
+    return refuse("The grammars of all sequences have {} bytes; at most {} are allowed per request.",
+                  bytes, kMostGrammarBytes);
+  }
+  return {};
 }
 
 std::string rid_of(const Job& job, size_t prompt, int64_t sample) {
@@ -61,6 +77,7 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
                          const Settings& settings) {
   Prepared out;
   std::set<std::string> rids;
+  TRY(check_grammar_bytes(job));
   for (size_t p = 0; p < job.prompts.size(); ++p) {
     const Prompt& prompt = job.prompts[p];
     auto ids = TRY(tokenize(prompt, *tokenizer));

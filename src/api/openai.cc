@@ -5,26 +5,6 @@
 namespace fathom::api {
 namespace {
 
-std::expected<void, Failure> check_response_format(const Fields& fields) {
-  const auto value = fields.find("response_format");
-  if (!value) return {};
-  Fields format(*value, "response_format");
-  std::string type;
-  format.string("type", type);
-  TRY(format.status());
-  if (type == "text") return {};
-  if (type == "json_schema" && !format.find("json_schema") && !format.find("schema")) {
-    return refuse("schema_ is required for json_schema response format request.");
-  }
-  if (type == "json_object" || type == "json_schema" || type == "structural_tag") {
-    return refuse("response_format: type '{}' is not supported by this build yet.", type);
-  }
-  return refuse(
-      "response_format.type must be text, json_object, json_schema or structural_tag, "
-      "got '{}'.",
-      type);
-}
-
 std::expected<void, Failure> read_stream_options(const Fields& fields, OpenAiOptions& options) {
   const auto value = fields.find("stream_options");
   if (!value) return {};
@@ -51,7 +31,6 @@ std::expected<void, Failure> read_openai(Fields& fields, std::string_view id_pre
   fields.unsupported("return_meta_info");
   TRY(fields.status());
   TRY(read_stream_options(fields, options));
-  TRY(check_response_format(fields));
 
   std::vector<std::string> rids;
   fields.strings("rid", rids);

@@ -109,8 +109,6 @@ TEST(Sampling, ErrorsNameFieldRangeAndValue) {
   EXPECT_EQ(sampling_error(R"({"max_new_tokens":true})"), "max_new_tokens: must be an integer");
   EXPECT_EQ(sampling_error(R"({"min_new_tokens":3,"max_new_tokens":2})"),
             "min_new_tokens must be in [0, max_new_tokens = 2], got 3.");
-  EXPECT_EQ(sampling_error(R"({"regex":"a"})"),
-            "sampling_params.regex is not supported by this build yet.");
   EXPECT_EQ(sampling_error(R"({"regex":"a","ebnf":"b"})"),
             "Only one of json_schema, regex, ebnf, or structural_tag can be set.");
   EXPECT_FALSE(native_failure(R"({"text":"x","sampling_params":{"top_k":"a"}})").schema);
@@ -183,6 +181,43 @@ TEST(Completions, BestOfRanksByLogprob) {
   EXPECT_FALSE(parse_completion(R"({"prompt":"a","best_of":2,"stream":true})", settings()));
 }
 
+TEST(Constraints, EveryWayToAskForAForm) {
+  using Kind = GrammarSpec::Kind;
+  EXPECT_FALSE(sampling_of(R"({"regex":"","ebnf":null})").grammar);
+  const std::pair<const char*, Kind> fields[] = {{"json_schema", Kind::kJsonSchema},
+                                                 {"regex", Kind::kRegex},
+                                                 {"ebnf", Kind::kEbnf},
+                                                 {"structural_tag", Kind::kStructuralTag}};
+  for (const auto& [name, kind] : fields) {
+    const auto grammar = sampling_of(fmt::format(R"({{"{}":"text"}})", name)).grammar;
+    ASSERT_TRUE(grammar) << name;
+    EXPECT_EQ(grammar->kind, kind);
+    EXPECT_EQ(grammar->text, "text");
+  }
+  const auto of_format = [](const std::string& format) {
+    const auto request =
+        parse_completion(R"({"prompt":"a","response_format":)" + format + "}", settings());
+    EXPECT_TRUE(request) << (request ? "" : request.error().message);
+    return request->job.prompts[0].sampling.grammar;
+  };
+  EXPECT_FALSE(of_format(R"({"type":"text"})"));
+  EXPECT_EQ(of_format(R"({"type":"json_object"})")->text, R"({"type": "object"})");
+  EXPECT_EQ(of_format(R"({"type":"json_schema","json_schema":{"name":"n","schema":{"b":1,"a":2}}})")->text,
+            R"({"b":1,"a":2})");
+  EXPECT_EQ(of_format(R"({"type":"json_schema","schema":{"type":"null"}})")->text, R"({"type":"null"})");
+  const auto tag = of_format(R"({"type":"structural_tag","format":{"type":"any_text"}})");
+  EXPECT_EQ(tag->kind, Kind::kStructuralTag);
+  EXPECT_EQ(tag->text, R"({"type":"structural_tag","format":{"type":"any_text"}})");
+
+  Settings off = settings();
+  off.grammars = false;
+  const auto refused = parse_generate(R"({"text":"a","sampling_params":{"regex":"a"}})", off);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "Grammar-based generation (json_schema, regex, ebnf, structural_tag) is not supported "
+            "when the server is launched with --grammar-backend none");
+}
+
 nlohmann::json context_of(const std::string& body) {
   const auto request = parse_chat(body, settings());
   EXPECT_TRUE(request.has_value()) << (request ? "" : request.error().message);
@@ -236,8 +271,10 @@ TEST(Chat, Errors) {
             "Model only supports text input; received unsupported content type 'image_url'.");
   const std::string start = R"({"messages":[{"role":"user","content":"a"}],)";
   EXPECT_EQ(chat_error(start + R"("max_tokens":"5"})"), "max_tokens: must be an integer");
-  EXPECT_EQ(chat_error(start + R"("response_format":{"type":"json_object"}})"),
-            "response_format: type 'json_object' is not supported by this build yet.");
+  EXPECT_EQ(chat_error(start + R"("regex":"a","response_format":{"type":"json_object"}})"),
+            "Only one of json_schema, regex, ebnf, or structural_tag can be set.");
+  EXPECT_EQ(chat_error(start + R"("response_format":{"type":"poem"}})"),
+            "response_format.type must be text, json_object, json_schema or structural_tag, got 'poem'.");
   EXPECT_EQ(chat_error(start + R"("response_format":{"type":"json_schema"}})"),
             "schema_ is required for json_schema response format request.");
   EXPECT_EQ(chat_error(start + R"("tool_choice":"required"})"),

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "api/constraints.h"
+
 namespace fathom::api {
 namespace {
 
@@ -53,20 +55,6 @@ void read_logit_bias(Fields& fields, SamplingParams& sampling, int64_t vocab_siz
   }
 }
 
-void refuse_grammars(Fields& fields) {
-  static constexpr std::string_view kKinds[] = {"json_schema", "regex", "ebnf", "structural_tag"};
-  int given = 0;
-  for (const auto kind : kKinds) {
-    const auto value = fields.find(kind);
-    std::string_view text = "x";
-    given += value && !(value->get(text) == simdjson::SUCCESS && text.empty());
-  }
-  if (given > 1) {
-    fields.refuse_with("Only one of json_schema, regex, ebnf, or structural_tag can be set.");
-  }
-  for (const auto kind : kKinds) fields.unsupported(kind);
-}
-
 void refuse_thinking_budget(Fields& fields) {
   const auto value = fields.find("custom_params");
   if (!value) return;
@@ -103,12 +91,13 @@ void read_sampling(Fields& fields, SamplingParams& sampling, const Settings& set
   fields.boolean("skip_special_tokens", s.skip_special_tokens);
   fields.boolean("spaces_between_special_tokens", s.spaces_between_special_tokens);
   read_logit_bias(fields, s, settings.vocab_size);
-  refuse_grammars(fields);
+  read_grammar(fields, s.grammar, settings);
   refuse_thinking_budget(fields);
 }
 
 void read_openai_sampling(Fields& fields, SamplingParams& sampling, const Settings& settings) {
   read_sampling(fields, sampling, settings);
+  read_response_format(fields, sampling.grammar, settings);
   fields.integer("min_tokens", sampling.min_new_tokens, 0, kInt32Max);
   read_seed(fields, "seed", sampling);
 }

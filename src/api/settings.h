@@ -28,6 +28,8 @@ struct Settings {
   bool priority_scheduling = false;              // --enable-priority-scheduling
   bool abort_on_priority_when_disabled = false;  // --abort-on-priority-when-disabled
 
+  bool grammars = true;  // false: --grammar-backend none
+
   int64_t max_samples = 128;                 // n and best_of, per prompt
   int64_t max_sequences_per_request = 4096;  // prompts x n; also the most top logprobs on /generate
 

@@ -98,6 +98,12 @@ void EngineLoop::handle(AddRequest& message) {
       prompt_logprobs ? logprob.start_len : static_cast<int32_t>(spec.prompt.size());
   if (r->request.sampling.penalizes()) r->generated.reserve(r->request.sampling.max_new_tokens);
   InFlight& request = *in_flight_.emplace(r->id, std::move(r)).first->second;
+  if (request.request.grammar) {
+    auto grammar = GrammarState::create(request.request.grammar,
+                                        request.request.sampling.grammar->starts_after);
+    if (!grammar) return finish(request, FinishReason::abort(grammar.error().message, 500));
+    request.grammar = std::move(*grammar);
+  }
   const Status added = scheduler_.add(std::move(spec));
   if (!added) finish(request, FinishReason::abort(added.error().message, 503));
 }
@@ -148,10 +154,13 @@ void EngineLoop::step(const StepPlan& plan) {
       r.queue_seconds = clock_.now() - r.arrival;
     }
   }
+  begin_masks(plan);
   try {
     runner_.forward(plan);
+    masks_.finish();
     sample(plan);
   } catch (const std::exception& error) {
+    masks_.finish();
     fail_step(plan, error.what());
     ++next_.steps;
     return;
@@ -159,6 +168,23 @@ void EngineLoop::step(const StepPlan& plan) {
   report(plan);
   scheduler_.commit(committed_);  // the plan's contents end here
   post_events();
+}
+
+void EngineLoop::begin_masks(const StepPlan& plan) {
+  std::vector<GrammarState*> states;
+  for (const SequenceStep& s : plan.sequences) {
+    const InFlight& r = *in_flight_.at(s.id);
+    if (s.samples && r.grammar) states.push_back(r.grammar.get());
+  }
+  masks_.begin(std::move(states));
+}
+
+std::span<const uint32_t> EngineLoop::allowed_by_grammar(InFlight& r) {
+  if (!r.grammar) return {};
+  const auto mask = r.grammar->mask();
+  if (mask) return *mask;
+  r.failure = mask.error().message;
+  return {};
 }
 
 void EngineLoop::sample(const StepPlan& plan) {
@@ -173,6 +199,7 @@ void EngineLoop::sample(const StepPlan& plan) {
                        .logprob = &r.request.logprob,
                        .counts = &r.generated,
                        .stop_ids = plan_.model.eos_tokens,
+                       .allowed = allowed_by_grammar(r),
                        .seed = r.seed,
                        .position = static_cast<uint64_t>(s.first_position + s.rows)});
     }
@@ -236,6 +263,11 @@ Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& 
     result.finished = true;
     return result;
   }
+  if (!r.failure.empty()) {
+    r.event.finish = FinishReason::abort(r.failure, 400);
+    result.finished = true;
+    return result;
+  }
   if (row->token < 0) {
     r.event.finish = FinishReason::abort(
         fmt::format("The model's logits are not finite after token {} (step {}).",
@@ -250,11 +282,19 @@ Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& 
   r.event.tokens.push_back(token);
   if (r.request.logprob.enabled) r.event.output_logprobs.push_back(std::move(row->logprobs));
   result.token = token;
+  if (r.grammar) {
+    if (const Status goes_on = r.grammar->accept(token); !goes_on) {
+      r.event.finish = FinishReason::abort(goes_on.error().message, 400);
+      result.finished = true;
+      return result;
+    }
+  }
 
   const auto is_in = [token](const std::vector<int32_t>& ids) {
     return std::find(ids.begin(), ids.end(), token) != ids.end();
   };
-  if (!p.ignore_eos && (is_in(plan_.model.eos_tokens) || is_in(p.stop_token_ids))) {
+  const bool stops = !p.ignore_eos && (is_in(plan_.model.eos_tokens) || is_in(p.stop_token_ids));
+  if (stops || (r.grammar && r.grammar->ended())) {
     r.event.finish = FinishReason::stop_token(token);
   } else if (r.generated.total >= p.max_new_tokens) {
     r.event.finish = FinishReason::length_limit(r.generated.total);

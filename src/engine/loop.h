@@ -12,6 +12,7 @@
 #include "engine/inbox.h"
 #include "engine/parts.h"
 #include "engine/runner.h"
+#include "grammar/mask_worker.h"
 #include "sample/sampler.h"
 #include "sched/scheduler.h"
 
@@ -23,6 +24,7 @@ struct InFlight {
   GenerateRequest request;
   OnTokens on_tokens;
   GeneratedCounts generated;
+  std::unique_ptr<GrammarState> grammar;  // null: nothing binds the output
   uint64_t seed = 0;
   double arrival = 0;
   bool admitted = false;
@@ -30,6 +32,7 @@ struct InFlight {
   int32_t cached_tokens = 0;
   int32_t retractions = 0;
   int32_t next_input_logprob = 0;  // first prompt position whose entry is still to come
+  std::string failure;             // of the grammar in this step
   TokenEvent event;                // the next one; prompt logprobs gather here chunk by chunk
 };
 
@@ -59,6 +62,9 @@ class EngineLoop {
   void collect_prompt_logprobs(const SequenceStep& step, int32_t first_row, InFlight& r);
   // Judges the token of one row and says what the scheduler shall know of it.
   Committed conclude(const SequenceStep& step, SampleRow* row, InFlight& r);
+  // The tokens that r's grammar allows next; failure ends r in conclude().
+  std::span<const uint32_t> allowed_by_grammar(InFlight& r);
+  void begin_masks(const StepPlan& plan);
   void fail_step(const StepPlan& plan, const std::string& why);
   void finish(InFlight& r, FinishReason reason);
   void refuse_rest();
@@ -78,6 +84,7 @@ class EngineLoop {
   PrefixCache cache_;
   Scheduler scheduler_;
   Sampler sampler_;
+  MaskWorker masks_;
   Inbox& inbox_;
   std::atomic<TimePoint> finish_by_{TimePoint::max()};
 

@@ -1,6 +1,7 @@
 #include "sample/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -77,6 +78,33 @@ int32_t argmax(const float* logits, int32_t n) {
   return best;
 }
 
+// Whether the grammar allows nothing but stop tokens: min_new_tokens then has nothing to wait for.
+bool may_only_stop(const SampleRow& row) {
+  if (row.allowed.empty()) return false;
+  const auto& wanted = row.params->stop_token_ids;
+  for (size_t w = 0; w < row.allowed.size(); ++w) {
+    for (uint32_t bits = row.allowed[w]; bits != 0; bits &= bits - 1) {
+      const auto id = static_cast<int32_t>(w * 32) + std::countr_zero(bits);
+      if (std::find(row.stop_ids.begin(), row.stop_ids.end(), id) == row.stop_ids.end() &&
+          std::find(wanted.begin(), wanted.end(), id) == wanted.end()) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+void apply_mask(std::span<const uint32_t> allowed, float* logits, int32_t vocab) {
+  if (allowed.empty()) return;
+  for (int32_t begin = 0; begin < vocab; begin += 32) {
+    const uint32_t bits = allowed[static_cast<size_t>(begin / 32)];
+    const int32_t end = std::min(begin + 32, vocab);
+    for (int32_t id = begin; id < end; ++id) {
+      if (!(bits >> (id - begin) & 1)) logits[id] = kMasked;
+    }
+  }
+}
+
 }  // namespace
 
 Sampler::Sampler(Exec& exec, int32_t vocab, std::vector<bool> allowed, bool replace_nan)
@@ -113,7 +141,7 @@ void Sampler::adjust(SampleRow& row) const {
       logits[id] -= static_cast<float>(p.frequency_penalty * count + p.presence_penalty);
     }
   }
-  if (row.counts->total < p.min_new_tokens) {
+  if (row.counts->total < p.min_new_tokens && !may_only_stop(row)) {
     for (const int32_t id : row.stop_ids) logits[id] = kMasked;
     for (const int32_t id : p.stop_token_ids) {
       if (id >= 0 && id < vocab_) logits[id] = kMasked;
@@ -125,6 +153,7 @@ void Sampler::adjust(SampleRow& row) const {
       logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
     }
   }
+  apply_mask(row.allowed, logits, vocab_);
   for (const auto& [id, bias] : p.logit_bias) logits[id] += bias;
   for (const int32_t id : forbidden_) logits[id] = kMasked;
   if (replace_nan_) {

@@ -41,6 +41,8 @@ struct SampleRow {
   const LogprobOptions* logprob = nullptr;
   const GeneratedCounts* counts = nullptr;
   std::span<const int32_t> stop_ids;  // masked until min_new_tokens
+  // The grammar's mask: bit id % 32 of word id / 32 is set for tokens that may come. Empty: all may.
+  std::span<const uint32_t> allowed;
   uint64_t seed = 0;
   uint64_t position = 0;  // of the token to be drawn
 

@@ -206,5 +206,48 @@ TEST_F(SamplerTest, LogprobsAreOfTheTemperedDistribution) {
   }
 }
 
+// A mask that allows `ids`.
+std::vector<uint32_t> mask_of(std::initializer_list<int32_t> ids) {
+  std::vector<uint32_t> mask((kVocab + 31) / 32);
+  for (const int32_t id : ids) mask[static_cast<size_t>(id / 32)] |= 1u << (id % 32);
+  return mask;
+}
+
+TEST_F(SamplerTest, NothingOutsideTheGrammarIsDrawn) {
+  SamplingParams p;
+  p.logit_bias = {{50, 1000.0f}};  // cannot revive what is forbidden
+  const LogprobOptions logprob{.enabled = true, .start_len = -1, .top_n = 4, .token_ids = {50}};
+  const std::vector<uint32_t> mask = mask_of({3, 64, 299});
+  std::vector<bool> seen(kVocab);
+  for (uint64_t position = 0; position < 200; ++position) {
+    std::vector<float> logits = random_logits(11);
+    SampleRow row{.logits = logits.data(), .params = &p, .logprob = &logprob, .counts = &counts_,
+                  .stop_ids = eos_, .allowed = mask, .seed = 5, .position = position};
+    sampler_.sample({&row, 1});
+    ASSERT_TRUE(row.token == 3 || row.token == 64 || row.token == 299) << row.token;
+    seen[static_cast<size_t>(row.token)] = true;
+    EXPECT_EQ(*row.logprobs.top[3].logprob, std::numeric_limits<float>::lowest());
+    EXPECT_EQ(*row.logprobs.chosen[0].logprob, std::numeric_limits<float>::lowest());
+  }
+  EXPECT_TRUE(seen[3] && seen[64] && seen[299]);
+}
+
+TEST_F(SamplerTest, AGrammarThatMustEndWinsOverMinNewTokens) {
+  SamplingParams p;
+  p.min_new_tokens = 10;
+  p.stop_token_ids = {9};
+  const LogprobOptions none;
+  const auto token = [&](const std::vector<uint32_t>& mask) {
+    std::vector<float> logits = random_logits(12);
+    SampleRow row{.logits = logits.data(), .params = &p, .logprob = &none, .counts = &counts_,
+                  .stop_ids = eos_, .allowed = mask, .seed = 5, .position = 1};
+    sampler_.sample({&row, 1});
+    return row.token;
+  };
+  EXPECT_EQ(token(mask_of({7})), 7);
+  EXPECT_TRUE(token(mask_of({7, 9})) == 7 || token(mask_of({7, 9})) == 9);
+  EXPECT_EQ(token(mask_of({7, 9, 20})), 20);
+}
+
 }  // namespace
 }  // namespace fathom

@@ -177,6 +177,21 @@ ApiServerOptions api_server_options(const ServerArgs& args) {
   return o;
 }
 
+Result<std::unique_ptr<GrammarCompiler>> grammar_compiler(const ServerArgs& args,
+                                                          const LoadedFiles& files,
+                                                          const Engine& engine) {
+  if (args.grammar_backend == "none" || args.skip_tokenizer_init) return nullptr;
+  if (args.grammar_backend != "llguidance") {
+    log::info("--grammar-backend {}: grammars are llguidance's work here.", args.grammar_backend);
+  }
+  auto compiler = GrammarCompiler::create(
+      files.tokenizer, engine.model_config().vocab_size, engine.model_config().eos_tokens,
+      {.json_whitespace = args.constrained_json_whitespace_pattern,
+       .compact_json = args.constrained_json_disable_any_whitespace});
+  if (!compiler) return invalid("Grammars cannot be served: {}", compiler.error().message);
+  return compiler;
+}
+
 Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& files,
                                    const Engine& engine) {
   api::Settings s;
@@ -191,6 +206,7 @@ Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& fi
   s.include_usage_by_default = args.stream_response_default_include_usage;
   s.allow_auto_truncate = args.allow_auto_truncate;
   s.trust_request_chat_template = args.trust_request_chat_template;
+  s.grammars = args.grammar_backend != "none";
   s.priority_scheduling = args.enable_priority_scheduling;
   s.max_sequences_per_request = args.max_sequences_per_request;
   if (!args.preferred_sampling_params.empty()) {

@@ -9,6 +9,7 @@
 #include "base/file_set.h"
 #include "base/result.h"
 #include "engine/engine.h"
+#include "grammar/compiler.h"
 #include "server/api_server.h"
 #include "server/args/server_args.h"
 #include "server/info.h"
@@ -31,6 +32,10 @@ Result<LoadedFiles> load_files(const ServerArgs& args, LoadModel demo_model);
 
 EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files);
 ApiServerOptions api_server_options(const ServerArgs& args);
+// Null with --grammar-backend none and without a tokenizer.
+Result<std::unique_ptr<GrammarCompiler>> grammar_compiler(const ServerArgs& args,
+                                                          const LoadedFiles& files,
+                                                          const Engine& engine);
 Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& files,
                                    const Engine& engine);
 ModelFacts model_facts(const ServerArgs& args, const LoadedFiles& files, const Engine& engine,

@@ -42,7 +42,9 @@ void announce(const ServerArgs& args) {
 struct Service {
   LoadedFiles files;
   std::unique_ptr<Engine> engine;
+  std::unique_ptr<GrammarCompiler> grammars;  // null: --grammar-backend none
   std::unique_ptr<TextPool> pool;
+  std::unique_ptr<TextPool> grammar_pool;
   std::unique_ptr<GenerationHandlers> handlers;
 };
 
@@ -71,11 +73,13 @@ Status load(const ServerArgs& args, LoadedFiles files, ApiServer& server, Servic
   for (const std::string& note : plan.notes) log::warn("{}", note);
   service.files = std::move(files);
   service.engine = TRY(Engine::create(plan));
+  service.grammars = TRY(grammar_compiler(args, service.files, *service.engine));
   service.pool = std::make_unique<TextPool>(text_threads());
+  service.grammar_pool = std::make_unique<TextPool>(1);
   service.handlers = std::make_unique<GenerationHandlers>(
       *service.engine, service.files.tokenizer, service.files.chat_template,
-      TRY(api_settings(args, service.files, *service.engine)), *service.pool,
-      &server.state().metrics);
+      TRY(api_settings(args, service.files, *service.engine)), *service.pool, service.grammars.get(),
+      *service.grammar_pool, &server.state().metrics);
   LoadedModel model;
   model.facts =
       model_facts(args, service.files, *service.engine, server.state().seconds_since_start());

@@ -115,6 +115,7 @@ class RustTokenizer final : public Tokenizer {
   bool adds_bos() const override { return adds_bos_; }
   std::string_view chat_template() const override { return chat_template_; }
   std::string_view config_json() const override { return config_text_; }
+  const ft_tokenizer* native() const override { return handle_; }
 
  private:
   struct Entry {

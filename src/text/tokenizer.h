@@ -13,6 +13,8 @@
 #include "base/file_set.h"
 #include "base/result.h"
 
+struct ft_tokenizer;
+
 namespace fathom {
 
 class Tokenizer {
@@ -38,6 +40,8 @@ class Tokenizer {
   virtual bool adds_bos() const = 0;
   virtual std::string_view chat_template() const = 0;  // Jinja source, "" when the files have none
   virtual std::string_view config_json() const = 0;    // tokenizer_config.json, "{}" when absent
+  // For src/grammar; null where there is no such handle.
+  virtual const ft_tokenizer* native() const { return nullptr; }
 };
 
 }  // namespace fathom

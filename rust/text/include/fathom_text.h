@@ -47,6 +47,32 @@ void ft_regex_free(ft_regex* regex);
 /* 1 and the byte range of the leftmost match, 0 if there is none. */
 int ft_regex_find(const ft_regex* regex, const char* text, size_t size, size_t* begin, size_t* end);
 
+/* Grammars (llguidance): which tokens may come next. An environment is a vocabulary made ready; any
+ * thread may compile against it. The tokens eos end an output. whitespace: a regular expression for
+ * what may stand between the parts of JSON (empty: up to 20 blanks); compact: ", " and ": " alone. */
+typedef struct ft_grammar_environment ft_grammar_environment;
+ft_grammar_environment* ft_grammar_prepare(const ft_tokenizer* tokenizer, uint32_t vocab_size,
+                                                 const uint32_t* eos, size_t eos_count,
+                                                 const char* whitespace, size_t whitespace_size,
+                                                 int compact);
+void ft_grammar_environment_free(ft_grammar_environment* environment);
+/* kind: 0 JSON schema, 1 regular expression, 2 EBNF, 3 structural tag. The state is that of a sequence
+ * before its first token; sequences get clones of it. Unlike other handles, a state belongs to one
+ * thread at a time; cloning only reads. */
+typedef struct ft_grammar_state ft_grammar_state;
+ft_grammar_state* ft_grammar_compile(const ft_grammar_environment* environment, uint32_t kind,
+                                     const char* text, size_t size);
+ft_grammar_state* ft_grammar_clone(const ft_grammar_state* state);
+void ft_grammar_free(ft_grammar_state* state);
+/* Bit id % 32 of word id / 32: the token may come next. */
+int ft_grammar_mask(ft_grammar_state* state, uint32_t* words, size_t count);
+/* The token follows. 1: the grammar is complete and only an end token may come, 0: it goes on. */
+int ft_grammar_accept(ft_grammar_state* state, uint32_t token);
+/* Takes the last tokens back. */
+int ft_grammar_rollback(ft_grammar_state* state, size_t tokens);
+/* Ids (uint32) that must come next, as the tokenizer would write them; often none. */
+int ft_grammar_forced(ft_grammar_state* state, ft_buffer* out);
+
 /* Downloads one file of a model's commit into a Hugging Face cache folder unless it is there; its path
  * comes out. token and endpoint may be empty. progress: called with bytes so far and in all. */
 typedef void (*ft_progress)(void* context, const char* file, size_t file_size, uint64_t done,

@@ -1,6 +1,7 @@
-//! Text behind one C header (include/fathom_text.h): tokenizers, chat templates, regular expressions
-//! and hub downloads. No panic crosses the boundary.
+//! Text behind one C header (include/fathom_text.h): tokenizers, chat templates, grammars, regular
+//! expressions and hub downloads. No panic crosses the boundary.
 
+mod grammar;
 mod hub;
 mod pattern;
 mod template;
@@ -51,6 +52,10 @@ pub unsafe extern "C" fn ft_error(size: *mut usize) -> *const u8 {
 
 fn remember(message: String) {
     ERROR.with(|error| *error.borrow_mut() = message);
+}
+
+fn last_error() -> String {
+    ERROR.with(|error| error.borrow().clone())
 }
 
 /// Runs `work`; a failure or a panic is remembered for `ft_error` and becomes None.

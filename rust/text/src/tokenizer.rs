@@ -2,6 +2,7 @@
 
 use crate::{bytes, deliver, handle, text, Buffer};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use tokenizers::Tokenizer;
 
 const SPECIAL: u32 = 1;
@@ -10,7 +11,7 @@ const ADDED: u32 = 2;
 const MOST_IDS: u32 = 1 << 22;
 
 pub struct Loaded {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     tokens: BTreeMap<u32, Token>,
 }
 
@@ -97,7 +98,16 @@ impl Loaded {
         if tokens.is_empty() {
             return Err("tokenizer.json: the vocabulary is empty".into());
         }
-        Ok(Loaded { tokenizer, tokens })
+        Ok(Loaded { tokenizer: Arc::new(tokenizer), tokens })
+    }
+
+    pub fn shared(&self) -> Arc<Tokenizer> {
+        self.tokenizer.clone()
+    }
+
+    /// Id, bytes in running text, and whether it is special.
+    pub fn tokens(&self) -> impl Iterator<Item = (u32, &[u8], bool)> {
+        self.tokens.iter().map(|(id, token)| (*id, token.bytes.as_slice(), token.flags & SPECIAL != 0))
     }
 
     fn records(&self) -> Vec<u8> {

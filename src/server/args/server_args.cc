@@ -150,6 +150,9 @@ Status read_engine(const OptionValues& v, ServerArgs& a) {
   a.random_seed = seed ? static_cast<uint64_t>(*seed) : random_seed();
   a.decode_log_interval = *TRY(small("decode-log-interval", 1));
   a.enable_nan_detection = v.flag("enable-nan-detection");
+  a.grammar_backend = v.text("grammar-backend");
+  a.constrained_json_whitespace_pattern = v.text("constrained-json-whitespace-pattern");
+  a.constrained_json_disable_any_whitespace = v.flag("constrained-json-disable-any-whitespace");
   a.kernel_target = v.given("cpu-kernel-target") || a.environment.kernel_target.empty()
                         ? v.text("cpu-kernel-target")
                         : a.environment.kernel_target;

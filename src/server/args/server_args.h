@@ -81,6 +81,9 @@ struct ServerArgs {
   uint64_t random_seed = 0;               // resolved: chosen when not given
   int32_t decode_log_interval = 40;
   bool enable_nan_detection = false;
+  std::string grammar_backend;
+  std::string constrained_json_whitespace_pattern;  // a regular expression or empty
+  bool constrained_json_disable_any_whitespace = false;
   std::string kernel_target;
   int threads = 0;
   std::vector<int> cores;

@@ -1,5 +1,6 @@
 #include "server/generation/generation.h"
 
+#include <atomic>
 #include <charconv>
 
 #include "api/anthropic.h"
@@ -67,6 +68,30 @@ awaitable<void> send_failure(http::Responder& responder, const Failure& failure,
   co_await responder.send(std::move(response));
 }
 
+// Compiles what has not been compiled before; a client that leaves meanwhile has nothing compiled.
+awaitable<std::expected<void, Failure>> compile_grammars(const GenerationHandlers::Parts& parts,
+                                                         http::Responder& responder,
+                                                         std::vector<GenerateRequest>& requests) {
+  auto gone = std::make_shared<std::atomic<bool>>(false);
+  for (GenerateRequest& request : requests) {
+    if (!request.sampling.grammar) continue;
+    GrammarSpec& spec = *request.sampling.grammar;
+    if (!parts.grammars) co_return api::refuse("Grammars are not served without a tokenizer.");
+    request.grammar = parts.grammars->find(spec);
+    if (!request.grammar) {
+      responder.on_disconnect([gone] { *gone = true; });
+      auto compiled = co_await parts.grammar_pool->run([&]() -> Result<std::shared_ptr<const Grammar>> {
+        if (*gone) return fail(ErrorCode::kUnavailable, "The client is gone.");
+        return parts.grammars->compile(spec);
+      });
+      if (!compiled) co_return std::unexpected(Failure(compiled.error()));
+      request.grammar = std::move(*compiled);
+    }
+    std::string().swap(spec.text);
+  }
+  co_return std::expected<void, Failure>();
+}
+
 // `read` turns the body into a Ready on the text pool.
 template <class Read>
 awaitable<void> run_flow(const GenerationHandlers::Parts& parts, const http::Request& request,
@@ -77,6 +102,8 @@ awaitable<void> run_flow(const GenerationHandlers::Parts& parts, const http::Req
     return read(start);
   });
   if (!ready) co_return co_await send_failure(responder, ready.error(), shape);
+  const auto compiled = co_await compile_grammars(parts, responder, ready->prepared.requests);
+  if (!compiled) co_return co_await send_failure(responder, compiled.error(), shape);
   Flow flow(parts.submit, parts.metrics, responder, std::move(ready->prepared),
             std::move(ready->format),
             {.stream = ready->stream,

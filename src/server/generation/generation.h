@@ -9,6 +9,7 @@
 
 #include "api/settings.h"
 #include "engine/engine.h"
+#include "grammar/compiler.h"
 #include "http/server.h"
 #include "server/generation/text_pool.h"
 #include "server/metrics.h"
@@ -27,6 +28,8 @@ class GenerationHandlers {
     std::shared_ptr<const ChatTemplate> chat_template;  // null: chat is refused with 400
     api::Settings settings;
     TextPool* pool = nullptr;    // outlives this
+    GrammarCompiler* grammars = nullptr;  // null: none are served; outlives this
+    TextPool* grammar_pool = nullptr;     // where they are compiled, so that none waits for texts
     Metrics* metrics = nullptr;  // may be null; outlives this
   };
 
@@ -34,7 +37,8 @@ class GenerationHandlers {
   // `engine` outlives this.
   GenerationHandlers(Engine& engine, std::shared_ptr<const Tokenizer> tokenizer,
                      std::shared_ptr<const ChatTemplate> chat_template, api::Settings settings,
-                     TextPool& pool, Metrics* metrics)
+                     TextPool& pool, GrammarCompiler* grammars, TextPool& grammar_pool,
+                     Metrics* metrics)
       : GenerationHandlers(Parts{.submit =
                                      [&engine](GenerateRequest request, OnTokens on_tokens) {
                                        return engine.submit(std::move(request),
@@ -44,6 +48,8 @@ class GenerationHandlers {
                                  .chat_template = std::move(chat_template),
                                  .settings = std::move(settings),
                                  .pool = &pool,
+                                 .grammars = grammars,
+                                 .grammar_pool = &grammar_pool,
                                  .metrics = metrics}) {}
 
   using Done = boost::asio::awaitable<void>;

@@ -1,0 +1,96 @@
+#include "grammar/grammar.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "fathom_text.h"
+#include "text/rust_call.h"
+
+namespace fathom {
+
+Grammar::~Grammar() { ft_grammar_free(start_); }
+
+bool Grammar::is_end(int32_t token) const {
+  return std::find(end_tokens_.begin(), end_tokens_.end(), token) != end_tokens_.end();
+}
+
+Result<ft_grammar_state*> Grammar::clone_start() const {
+  std::lock_guard lock(cloning_);
+  ft_grammar_state* state = ft_grammar_clone(start_);
+  if (!state) return fail(ErrorCode::kInternal, "grammar: {}", rust_error());
+  return state;
+}
+
+Result<std::unique_ptr<GrammarState>> GrammarState::create(std::shared_ptr<const Grammar> grammar,
+                                                           std::vector<int32_t> starts_after) {
+  std::unique_ptr<GrammarState> state(new GrammarState(std::move(grammar)));
+  state->state_ = TRY(state->grammar_->clone_start());
+  state->starts_after_ = std::move(starts_after);
+  if (state->starts_after_.empty()) state->bound_from_ = 0;
+  return state;
+}
+
+GrammarState::~GrammarState() { ft_grammar_free(state_); }
+
+void GrammarState::compute_mask() {
+  if (mask_known_ || !binds()) return;
+  mask_known_ = true;
+  mask_error_.clear();
+  mask_.resize(static_cast<size_t>(grammar_->vocab_size() + 31) / 32);
+  if (ft_grammar_mask(state_, mask_.data(), mask_.size()) != 0) mask_error_ = rust_error();
+}
+
+Result<std::span<const uint32_t>> GrammarState::mask() {
+  if (!binds()) return std::span<const uint32_t>();
+  compute_mask();
+  if (!mask_error_.empty()) return invalid("The grammar cannot go on: {}", mask_error_);
+  return std::span<const uint32_t>(mask_);
+}
+
+Status GrammarState::accept(int32_t token) {
+  tokens_.push_back(token);
+  if (!binds()) {
+    const auto n = static_cast<ptrdiff_t>(starts_after_.size());
+    if (std::ssize(tokens_) >= n && std::equal(tokens_.end() - n, tokens_.end(), starts_after_.begin())) {
+      bound_from_ = tokens_.size();
+    }
+    return {};
+  }
+  mask_known_ = false;
+  if (grammar_->is_end(token)) {
+    ended_ = true;
+    return {};
+  }
+  const int done = ft_grammar_accept(state_, static_cast<uint32_t>(token));
+  if (done < 0) return invalid("The grammar does not allow token {}: {}", token, rust_error());
+  complete_ = done == 1;
+  return {};
+}
+
+Status GrammarState::rollback(size_t tokens) {
+  CHECK(tokens <= tokens_.size());
+  if (tokens == 0) return {};
+  const size_t left = tokens_.size() - tokens;
+  size_t bound = binds() ? tokens_.size() - std::max(bound_from_, left) : 0;
+  if (ended_ && bound > 0) --bound;  // the end token is not the parser's
+  if (bound > 0 && ft_grammar_rollback(state_, bound) != 0) {
+    return fail(ErrorCode::kInternal, "grammar: {}", rust_error());
+  }
+  tokens_.resize(left);
+  if (!starts_after_.empty() && binds() && left < bound_from_) bound_from_ = kFree;
+  complete_ = complete_ && bound == 0;
+  ended_ = false;
+  mask_known_ = false;
+  return {};
+}
+
+std::vector<int32_t> GrammarState::forced_tokens() {
+  std::vector<int32_t> tokens;
+  RustBuffer out;
+  if (!binds() || complete() || ft_grammar_forced(state_, out.out()) != 0) return tokens;
+  tokens.resize(out.bytes().size() / sizeof(int32_t));
+  std::copy_n(reinterpret_cast<const int32_t*>(out.bytes().data()), tokens.size(), tokens.begin());
+  return tokens;
+}
+
+}  // namespace fathom
