@@ -44,13 +44,14 @@ __attribute__((target("avx512f"))) float fma_avx512() {
   const __m512 x = _mm512_set1_ps(1e-3f);
   for (int64_t i = 0; i < kRounds; ++i) {
 #pragma GCC unroll 12
-    for (__m512& sum : sums) {
-      sum = _mm512_fmadd_ps(sum, x, x);
-      asm volatile("" : "+v"(sum));  // or equal chains are computed once
+    for (int j = 0; j < kChains; ++j) {
+      sums[j] = _mm512_fmadd_ps(sums[j], x, x);
+      asm volatile("" : "+v"(sums[j]));  // or equal chains are computed once
     }
   }
   __m512 total = sums[0];
-  for (const __m512& sum : sums) total = _mm512_add_ps(total, sum);
+#pragma GCC unroll 12
+  for (int j = 1; j < kChains; ++j) total = _mm512_add_ps(total, sums[j]);
   return _mm512_cvtss_f32(total);
 }
 
@@ -59,13 +60,14 @@ __attribute__((target("avx2,fma"))) float fma_avx2() {
   const __m256 x = _mm256_set1_ps(1e-3f);
   for (int64_t i = 0; i < kRounds; ++i) {
 #pragma GCC unroll 12
-    for (__m256& sum : sums) {
-      sum = _mm256_fmadd_ps(sum, x, x);
-      asm volatile("" : "+x"(sum));
+    for (int j = 0; j < kChains; ++j) {
+      sums[j] = _mm256_fmadd_ps(sums[j], x, x);
+      asm volatile("" : "+x"(sums[j]));
     }
   }
   __m256 total = sums[0];
-  for (const __m256& sum : sums) total = _mm256_add_ps(total, sum);
+#pragma GCC unroll 12
+  for (int j = 1; j < kChains; ++j) total = _mm256_add_ps(total, sums[j]);
   return _mm256_cvtss_f32(total);
 }
 
@@ -74,13 +76,14 @@ float fma_sse() {  // multiply, then add: x86-64 without FMA
   const __m128 x = _mm_set1_ps(1e-3f);
   for (int64_t i = 0; i < kRounds; ++i) {
 #pragma GCC unroll 12
-    for (__m128& sum : sums) {
-      sum = _mm_add_ps(_mm_mul_ps(sum, x), x);
-      asm volatile("" : "+x"(sum));
+    for (int j = 0; j < kChains; ++j) {
+      sums[j] = _mm_add_ps(_mm_mul_ps(sums[j], x), x);
+      asm volatile("" : "+x"(sums[j]));
     }
   }
   __m128 total = sums[0];
-  for (const __m128& sum : sums) total = _mm_add_ps(total, sum);
+#pragma GCC unroll 12
+  for (int j = 1; j < kChains; ++j) total = _mm_add_ps(total, sums[j]);
   return _mm_cvtss_f32(total);
 }
 
@@ -89,13 +92,14 @@ __attribute__((target("avx512f,avx512bf16"))) float dot_bf16() {
   const auto x = (__m512bh)_mm512_set1_epi16(0x3c00);
   for (int64_t i = 0; i < kRounds; ++i) {
 #pragma GCC unroll 12
-    for (__m512& sum : sums) {
-      sum = _mm512_dpbf16_ps(sum, x, x);
-      asm volatile("" : "+v"(sum));
+    for (int j = 0; j < kChains; ++j) {
+      sums[j] = _mm512_dpbf16_ps(sums[j], x, x);
+      asm volatile("" : "+v"(sums[j]));
     }
   }
   __m512 total = sums[0];
-  for (const __m512& sum : sums) total = _mm512_add_ps(total, sum);
+#pragma GCC unroll 12
+  for (int j = 1; j < kChains; ++j) total = _mm512_add_ps(total, sums[j]);
   return _mm512_cvtss_f32(total);
 }
 
@@ -104,13 +108,14 @@ __attribute__((target("avx512f,avx512vnni"))) float dot_int8() {
   const __m512i x = _mm512_set1_epi8(1);
   for (int64_t i = 0; i < kRounds; ++i) {
 #pragma GCC unroll 12
-    for (__m512i& sum : sums) {
-      sum = _mm512_dpbusd_epi32(sum, x, x);
-      asm volatile("" : "+v"(sum));
+    for (int j = 0; j < kChains; ++j) {
+      sums[j] = _mm512_dpbusd_epi32(sums[j], x, x);
+      asm volatile("" : "+v"(sums[j]));
     }
   }
   __m512i total = sums[0];
-  for (const __m512i& sum : sums) total = _mm512_add_epi32(total, sum);
+#pragma GCC unroll 12
+  for (int j = 1; j < kChains; ++j) total = _mm512_add_epi32(total, sums[j]);
   return static_cast<float>(_mm_cvtsi128_si32(_mm512_castsi512_si128(total)));
 }
 
@@ -131,7 +136,8 @@ Result<MachineLimits> measure_machine(Exec& exec) {
   std::atomic<uint64_t> sink = 0;  // keeps the loops alive
   uint64_t* words = buffer.as<uint64_t>();
   constexpr int64_t kWords = kBytes / 8;
-  // Written first: reading untouched pages would read one page of zeros again and again.
+  // Written first: reading untouched pages would read one page of zeros again
+  // and again.
   exec.parallel(kWords, [&](Range r, int) { std::fill(words + r.begin, words + r.end, 1); });
   const double read = best_seconds(exec, [&] {
     exec.parallel(kWords, [&](Range r, int) { sink += read_all(words + r.begin, r.size()); });

@@ -1,11 +1,14 @@
-// INT8, INT4 and NVFP4 weights against quantized rows (quantized_row.h), written once over a vector
-// of bytes I and compiled in each target's own namespace. Include after I, V and F are defined.
+// INT8, INT4 and NVFP4 weights against quantized rows (quantized_row.h),
+// written once over a vector of bytes I and compiled in each target's own
+// namespace. Include after I, V and F are defined.
 //
-// Two shapes of the same exact integer sums. Few rows: lanes lie along K, four weight rows stream
-// by and their lanes are summed per unit. Many rows: a panel of weights is unpacked once with one
-// weight row per lane, so that a unit's sums need no more work than a conversion.
+// Two shapes of the same exact integer sums. Few rows: lanes lie along K, four
+// weight rows stream by and their lanes are summed per unit. Many rows: a panel
+// of weights is unpacked once with one weight row per lane, so that a unit's
+// sums need no more work than a conversion.
 //
-// Everything here is static: a function of this file must never be shared between targets.
+// Everything here is static: a function of this file must never be shared
+// between targets.
 
 // Weight codes as the bytes of I::dot, a step of 128 columns at a time.
 struct I8Codes {
@@ -48,8 +51,8 @@ constexpr int kStepVectors = kStepBytes<Codes> / I::kBytes;
 // Vectors of four-row sums, [slot of 32 columns][4 rows], that a step has.
 constexpr int kParts = 16 / V::kLanes;
 
-// Sums of four rows: lane i of even holds the first half of 128-bit lane i for each row, odd the
-// second.
+// Sums of four rows: lane i of even holds the first half of 128-bit lane i for
+// each row, odd the second.
 struct Halves {
   B even, odd;
 };
@@ -59,7 +62,8 @@ static Halves sum_pairs(B a, B b, B c, B d) {
   return {I::even_lanes(ab, cd), I::odd_lanes(ab, cd)};
 }
 
-// Four numbers per weight row of four: what a step's units are multiplied by or added to.
+// Four numbers per weight row of four: what a step's units are multiplied by or
+// added to.
 struct UnitVectors {
   F of[kParts][2];  // [.][1]: the odd units of 16 columns
 };
@@ -75,6 +79,7 @@ struct FourRows {
 
   // Rows n ... n + 3, of which `count` exist.
   FourRows(const MatrixView& w, int64_t n, int64_t count) {
+#pragma GCC unroll 8
     for (int j = 0; j < 4; ++j) {
       const int64_t row = n + (j < count ? j : count - 1);
       codes[j] = static_cast<const uint8_t*>(w.data) + row * w.row_bytes();
@@ -90,13 +95,15 @@ struct FourRows {
   }
 };
 
-// Scales (or zeros) of the units of a step, in the order of their sums. `units` of them exist.
+// Scales (or zeros) of the units of a step, in the order of their sums. `units`
+// of them exist.
 template <class Codes, int kUnit>
 static UnitVectors unit_scales(const FourRows<Codes>& w, const MatrixView& view, int64_t step,
                                int units) {
   UnitVectors s;
   if constexpr (Codes::kFormat == WeightFormat::kFp4) {
     const uint8_t* p[4];
+#pragma GCC unroll 8
     for (int j = 0; j < 4; ++j) p[j] = w.scales8[j] + step * 8;
     I::spread_f8(p, units, s.of);
     for (auto& part : s.of) {
@@ -108,6 +115,7 @@ static UnitVectors unit_scales(const FourRows<Codes>& w, const MatrixView& view,
         I::four(w.scales[0][block], w.scales[1][block], w.scales[2][block], w.scales[3][block]);
   } else {
     const float* p[4];
+#pragma GCC unroll 8
     for (int j = 0; j < 4; ++j) p[j] = w.scales[j] + step * (kQuantStep / kUnit);
     I::template spread<kUnit>(p, units, s.of);
   }
@@ -130,13 +138,15 @@ static UnitVectors unit_zeros(const FourRows<Codes>& w, const MatrixView& view, 
         I::four(w.zeros[0][block], w.zeros[1][block], w.zeros[2][block], w.zeros[3][block]);
   } else {
     const float* p[4];
+#pragma GCC unroll 8
     for (int j = 0; j < 4; ++j) p[j] = w.zeros[j] + step * (kQuantStep / kUnit);
     I::template spread<kUnit>(p, units, s.of);
   }
   return s;
 }
 
-// Bytes of a row to prefetch ahead; from its end, the row of the next four that follows.
+// Bytes of a row to prefetch ahead; from its end, the row of the next four that
+// follows.
 constexpr int64_t kAhead = 1024;
 
 // y[r, 0 ... 3] for R rows and four weight rows. `kUnit` as in QuantLayout.
@@ -152,9 +162,12 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
 
   B whole[R][4];
   F total[R][kParts];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
-    for (B& v : whole[r]) v = I::zero();
-    for (F& v : total[r]) v = V::zero();
+#pragma GCC unroll 8
+    for (int j = 0; j < 4; ++j) whole[r][j] = I::zero();
+#pragma GCC unroll 8
+    for (int p = 0; p < kParts; ++p) total[r][p] = V::zero();
   }
 
   const auto do_step = [&](int64_t step, auto tail) __attribute__((always_inline)) {
@@ -172,8 +185,11 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
       }
     };
     B sums[R][kSums][4];
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
       for (int s = 0; s < kSums; ++s) {
+#pragma GCC unroll 8
         for (int j = 0; j < 4; ++j) sums[r][s][j] = kUnit == 0 ? whole[r][j] : I::zero();
       }
     }
@@ -203,7 +219,9 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
       }
     }
     if constexpr (kUnit == 0) {
+#pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
         for (int j = 0; j < 4; ++j) whole[r][j] = sums[r][0][j];
       }
       return;
@@ -263,6 +281,7 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
   for (int64_t step = 0; step < full; ++step) do_step(step, Flag<false>{});
   if (full < steps) do_step(full, Flag<true>{});
 
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     if constexpr (kUnit == 0) {
       const Halves h = sum_pairs(whole[r][0], whole[r][1], whole[r][2], whole[r][3]);
@@ -288,11 +307,13 @@ static void four_some(const MatmulArgs& a, const QuantLayout& q, const FourRows<
     if (a.rows - r < R) return four_some<Codes, kUnit, R - 1>(a, q, w, r, n, count);
   }
   QuantRow x[R];
+#pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
     x[i] = QuantRow::at(q, a.x, a.x_stride, a.index ? a.index[r + i] : r + i);
   }
   float y[R][4];
   dot_four<Codes, kUnit, R>(a.w, w, x, y);
+#pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
     for (int64_t j = 0; j < count; ++j) a.y[(r + i) * a.y_stride + n + j] = y[i][j];
   }

@@ -1,7 +1,8 @@
-// Part of integer.inl: many rows against weights unpacked with one weight row per lane.
+// Part of integer.inl: many rows against weights unpacked with one weight row
+// per lane.
 
-// A panel of weights unpacked for many rows: kPanelVectors vectors of weight rows, one row per
-// lane.
+// A panel of weights unpacked for many rows: kPanelVectors vectors of weight
+// rows, one row per lane.
 constexpr int kPanelRows = I::kPanelVectors * V::kLanes;
 struct IntegerPanel {
   uint8_t* codes;  // [steps][32 places of 4 codes][kPanelRows][4]
@@ -16,6 +17,7 @@ static void pack_codes(const MatrixView& w, int64_t n, int64_t count, uint8_t* p
   const int64_t stored = Codes::kFormat == WeightFormat::kI4
                              ? w.row_bytes()
                              : (Codes::kNibbles ? (int64_t{w.in} + 1) / 2 : w.in);
+#pragma GCC unroll 8
   for (int c = 0; c < I::kPanelVectors; ++c) {
     const auto put = [&](int64_t place, const B(&rows)[kDwords]) {
       B turned[kDwords];
@@ -74,6 +76,41 @@ static void pack_scales(const MatrixView& w, int64_t n, int64_t count, const Int
   }
 }
 
+// acc += places [first, first + count) of the panel. The sums live in registers
+// only if they are variables of this function alone.
+template <class Codes, int R>
+__attribute__((always_inline)) static inline void add_places(const uint8_t* panel,
+                                                             const QuantRow (&x)[R], int first,
+                                                             int count,
+                                                             B (&acc)[R][I::kPanelVectors]) {
+  constexpr int C = I::kPanelVectors;
+  B sum[R][C];
+  const int8_t* four[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    four[r] = x[r].codes + 4 * first;
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) sum[r][c] = acc[r][c];
+  }
+  const uint8_t* codes = panel + int64_t{first} * C * I::kBytes;
+  for (int i = 0; i < count; ++i, codes += C * I::kBytes) {
+    B v[C];
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) v[c] = I::load(codes + c * I::kBytes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const B same = I::broadcast4(four[r] + 4 * i);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) sum[r][c] = dot<Codes>(sum[r][c], v[c], same);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) acc[r][c] = sum[r][c];
+  }
+}
+
 // y[r, ...] of R rows and the whole panel.
 template <class Codes, int kUnit, int R>
 static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const QuantRow (&x)[R],
@@ -81,33 +118,22 @@ static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const Quan
   constexpr int C = I::kPanelVectors;
   constexpr int kChains = kUnit == 0 ? 1 : kQuantStep / (kUnit < 32 ? 32 : kUnit);
   const int64_t steps = (int64_t{w.in} + kQuantStep - 1) / kQuantStep;
-  B acc[R][C];
-  const auto clear = [&]() __attribute__((always_inline)) {
+  if constexpr (kUnit == 0) {
+    B acc[R][C];
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) acc[r][c] = I::zero();
     }
-  };
-  // Adds places [begin, end) of a step.
-  const auto places = [&](int64_t step, int begin, int end) __attribute__((always_inline)) {
-    const uint8_t* codes = panel.codes + (step * 32 + begin) * C * I::kBytes;
-    for (int i = begin; i < end; ++i, codes += C * I::kBytes) {
-      B v[C];
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) v[c] = I::load(codes + c * I::kBytes);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const B four = I::broadcast4(x[r].codes + step * kQuantStep + 4 * i);
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) acc[r][c] = dot<Codes>(acc[r][c], v[c], four);
-      }
+    for (int step = 0; step < steps; ++step) {
+      add_places<Codes, R>(panel.codes, x, 32 * step, 16, acc);
+      add_places<Codes, R>(panel.codes, x, 32 * step + 16, 16, acc);
     }
-  };
-  if constexpr (kUnit == 0) {
-    clear();
-    for (int64_t step = 0; step < steps; ++step) places(step, 0, 32);
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const B offset = I::set1(-I::kOffset8 * reinterpret_cast<const int32_t*>(x[r].sums)[0]);
       const F xs = V::set1(x[r].scales[0]);
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
         const F scale = V::mul(V::load(panel.scales + c * V::kLanes), xs);
         y[r][c] = V::mul(scale, I::to_float(I::add(acc[r][c], offset)));
@@ -118,18 +144,21 @@ static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const Quan
   alignas(64) float totals[kChains][R][C][V::kLanes] = {};
   const int64_t units = (int64_t{w.in} + kUnit - 1) / (kUnit ? kUnit : 1);
   constexpr int kUnits = kQuantStep / (kUnit ? kUnit : 1);
+  // Two loops also where one would do: gcc then keeps the sums in registers.
+  constexpr int kPlaces = kUnit / 8;
+  constexpr int kSecond = Codes::kNibbles ? 16 : kPlaces;
   for (int64_t u = 0; u < units; ++u) {
     const int64_t step = u / kUnits;
     const int in_step = static_cast<int>(u % kUnits);
-    clear();
-    if constexpr (Codes::kNibbles) {
-      constexpr int kPlaces = kUnit / 8;
-      places(step, in_step * kPlaces, (in_step + 1) * kPlaces);
-      places(step, 16 + in_step * kPlaces, 16 + (in_step + 1) * kPlaces);
-    } else {
-      constexpr int kPlaces = kUnit / 4;
-      places(step, in_step * kPlaces, (in_step + 1) * kPlaces);
+    B acc[R][C];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) acc[r][c] = I::zero();
     }
+    const int first = static_cast<int>(step) * 32 + in_step * (Codes::kNibbles ? 1 : 2) * kPlaces;
+    add_places<Codes, R>(panel.codes, x, first, kPlaces, acc);
+    add_places<Codes, R>(panel.codes, x, first + kSecond, kPlaces, acc);
     auto& chain = totals[in_step * kUnit / (kUnit < 32 ? 32 : kUnit)];
     constexpr float kZero = Codes::kFormat == WeightFormat::kI4   ? 8
                             : Codes::kFormat == WeightFormat::kI8 ? I::kOffset8
@@ -150,7 +179,9 @@ static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const Quan
       }
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
       F sum = V::load(totals[0][r][c]);
       if constexpr (kChains == 2) sum = V::add(sum, V::load(totals[1][r][c]));
@@ -170,13 +201,16 @@ static void panel_some(const MatmulArgs& a, const QuantLayout& q, const IntegerP
     if (a.rows - r < R) return panel_some<Codes, kUnit, R - 1>(a, q, panel, r, n, count);
   }
   QuantRow x[R];
+#pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
     x[i] = QuantRow::at(q, a.x, a.x_stride, a.index ? a.index[r + i] : r + i);
   }
   F y[R][I::kPanelVectors];
   dot_panel<Codes, kUnit, R>(a.w, panel, x, y);
+#pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
     float* to = a.y + (r + i) * a.y_stride + n;
+#pragma GCC unroll 8
     for (int c = 0; c < I::kPanelVectors; ++c) {
       const int64_t left = count - c * V::kLanes;
       if (left <= 0) break;
