@@ -149,7 +149,13 @@ Result<fs::path> locate_model(const std::string& model, const HubOptions& o,
       if (!snapshot.empty()) return snapshot;
       searched += (searched.empty() ? "" : ", ") + repo_folder(cache, model).string();
     }
-    if (!o.offline) return download(caches.front(), model, o, progress);
+    if (!o.offline) {
+      Result<fs::path> folder = download(caches.front(), model, o, progress);
+      // A relative path looks like an id of the hub.
+      if (!folder)
+        folder.error().message += fmt::format(" ('{}' is no local folder either.)", model);
+      return folder;
+    }
   }
   return fail(ErrorCode::kNotFound,
               "Model '{}' was not found locally (searched {}). Download it first, e.g. "

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Fathom against llama.cpp on one shape of random weights, run in turn in one session.
+
+    compare.py [--python PYTHON-WITH-llama-cpp-python] [--repetitions 5] [--json OUT] [--only CASE]
+
+Bytes per weight are matched: BF16 with BF16, INT8 and FP8 with Q8_0, INT4 with Q4_0. Medians of the ratios
+Fathom / llama.cpp; above 1 Fathom is faster.
+"""
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).parent
+MODEL = ROOT / "bench" / "models" / "m"
+FLAGS = {"BF16": [], "INT8": ["--quantization", "w8a8_int8"], "FP8": ["--quantization", "fp8"],
+         "INT4": ["--quantization", "awq"]}
+
+# name, Fathom's format, llama.cpp's type, batch, input, output, what is compared
+CASES = [
+    ("decode-bf16", "BF16", "bf16", 1, 16, 48, "median_decode_throughput"),
+    ("decode-int8", "INT8", "q8_0", 1, 16, 48, "median_decode_throughput"),
+    ("decode-fp8", "FP8", "q8_0", 1, 16, 48, "median_decode_throughput"),
+    ("decode-int4", "INT4", "q4_0", 1, 16, 48, "median_decode_throughput"),
+    ("prefill-bf16", "BF16", "bf16", 1, 2048, 1, "prefill_throughput"),
+    ("prefill-int8", "INT8", "q8_0", 1, 2048, 1, "prefill_throughput"),
+    ("prefill-fp8", "FP8", "q8_0", 1, 2048, 1, "prefill_throughput"),
+    ("batch8-int8", "INT8", "q8_0", 8, 16, 24, "median_decode_throughput"),
+    ("batch32-int8", "INT8", "q8_0", 32, 16, 24, "median_decode_throughput"),
+    ("depth4096-int8", "INT8", "q8_0", 1, 4096, 24, "median_decode_throughput"),
+]
+
+
+def last_result(command, file):
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return json.loads(pathlib.Path(file).read_text().splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--fathom", default=ROOT / "build" / "fathom")
+    parser.add_argument("--python", default=sys.executable, help="a Python that has llama-cpp-python and gguf")
+    parser.add_argument("--threads", default="2")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--gguf-folder", help="keep the GGUF files here (8 GB)")
+    parser.add_argument("--only", action="append", help="run this case only; may be given again")
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(args.gguf_folder or scratch)
+        for name, fmt, peer_type, batch, length, output, key in CASES:
+            if args.only and name not in args.only:
+                continue
+            gguf = folder / f"m-{peer_type}.gguf"
+            if not gguf.exists():
+                subprocess.run([args.python, HERE / "random_gguf.py", MODEL / "config.json", gguf, "--type", peer_type],
+                               check=True)
+            shape = ["--batch-size", str(batch), "--input-len", str(length), "--output-len", str(output)]
+            file = pathlib.Path(scratch) / "results.jsonl"
+            ours, theirs, share = [], [], []
+            for _ in range(args.repetitions):
+                own = last_result([args.fathom, "bench_one_batch", "--model-path", MODEL, "--load-format", "dummy",
+                                   "--skip-tokenizer-init", "--log-level", "error", "--threads", args.threads,
+                                   "--result-filename", file, *shape, *FLAGS[fmt]], file)
+                peer = last_result([args.python, HERE / "one_batch.py", gguf, "--threads", args.threads,
+                                    "--result-filename", file, *shape], file)
+                ours.append(own[key])
+                theirs.append(peer[key])
+                if "weights_read_per_second" in own:
+                    share.append(own["weights_read_per_second"] / own["machine_read_per_second"])
+            row = {"case": name, "fathom": statistics.median(ours), "llama.cpp": statistics.median(theirs),
+                   "ratio": statistics.median(a / b for a, b in zip(ours, theirs)),
+                   "bandwidth_share": statistics.median(share) if share else None}
+            results.append(row)
+            print(json.dumps(row), flush=True)
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
+    print("\n| case | Fathom token/s | llama.cpp token/s | ratio | of the bandwidth |\n|---|---|---|---|---|")
+    for r in results:
+        share = f"{r['bandwidth_share']:.2f}" if r["bandwidth_share"] else ""
+        print(f"| {r['case']} | {r['fathom']:.1f} | {r['llama.cpp']:.1f} | {r['ratio']:.2f} | {share} |")
+
+
+if __name__ == "__main__":
+    main()
