@@ -42,8 +42,9 @@ namespace fathom {
 namespace {
 
 // Eight requests decode together, with and without what makes sampling more than an argmax; what is
-// allocated in steps 20 to 120 of the first.
+// allocated in steps 20 to 120 of the first. The engine waits at its first event until all are there.
 int64_t allocations_in_a_hundred_steps(Engine& engine) {
+  std::promise<void> submitted;
   std::promise<void> done;
   std::vector<TokenStream> streams;
   int events = 0;
@@ -63,7 +64,7 @@ int64_t allocations_in_a_hundred_steps(Engine& engine) {
     OnTokens receive = [](TokenEvent&&) {};
     if (i == 0) {
       receive = [&](TokenEvent&& event) {
-        ++events;
+        if (++events == 1) submitted.get_future().wait();
         if (events == 20) counting = true;
         if (events == 120) counting = false;
         if (event.finish) done.set_value();
@@ -71,7 +72,9 @@ int64_t allocations_in_a_hundred_steps(Engine& engine) {
     }
     streams.push_back(engine.submit(std::move(request), std::move(receive)).value());
   }
-  done.get_future().wait();
+  auto end = done.get_future();
+  submitted.set_value();
+  end.wait();
   EXPECT_EQ(events, 300);
   return allocations.exchange(0);
 }
