@@ -296,6 +296,12 @@ TEST(Scheduler, ManyRequestsOfTheFullContext) {
   EXPECT_EQ(world.finished, 60);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int64_t kSteps = 5000;
+#else
+constexpr int64_t kSteps = 25000;
+#endif
+
 // The million steps: random worlds, random requests and aborts, books checked in the small ones.
 class RandomWorlds : public testing::TestWithParam<int> {};
 
@@ -311,7 +317,6 @@ TEST_P(RandomWorlds, KeepEveryPromise) {
                            .conservativeness = below(3) * 0.5};
   const int32_t pages = 128 / page_size + below(256 / page_size);
   World world(options, pages, page_size, below(4) != 0);
-  constexpr int64_t kSteps = 25000;
   while (world.steps < kSteps) {
     if (world.live.size() < 20 && below(3) == 0) {
       std::vector<int32_t> prompt(static_cast<size_t>(1 + below(40)));
