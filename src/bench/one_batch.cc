@@ -32,7 +32,7 @@ double median(std::vector<double> values) {
 Result<std::unique_ptr<OneBatch>> OneBatch::create(const Plan& plan, int64_t tokens, int32_t rows) {
   std::unique_ptr<OneBatch> b(new OneBatch);
   b->exec_ = Exec::create({.threads = plan.threads, .cores = plan.options.cores});
-  b->compute_ = TRY(Compute::create(*b->exec_, plan.kernel_target));
+  b->compute_ = TRY(Compute::create(*b->exec_, plan.kernel_target, plan.options.activations));
   b->model_ = TRY(load_model(plan.model, *plan.options.model,
                              {.load_format = plan.options.load_format,
                               .quant = {plan.options.quantization, plan.options.torchao_config},

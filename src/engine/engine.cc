@@ -75,7 +75,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
   const auto begin = std::chrono::steady_clock::now();
   log::info("Load weight begin. avail mem={:.2f} GB", available_gib());
   auto exec = Exec::create({.threads = plan.threads, .cores = plan.options.cores});
-  auto compute = TRY(Compute::create(*exec, plan.kernel_target));
+  auto compute = TRY(Compute::create(*exec, plan.kernel_target, plan.options.activations));
   auto model = TRY(load_model(plan.model, *plan.options.model,
                               {.load_format = plan.options.load_format,
                                .quant = {plan.options.quantization, plan.options.torchao_config},

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "kernels/args.h"
+#include "kernels/compute.h"
 #include "model/config.h"
 #include "sched/scheduler.h"
 #include "base/file_set.h"
@@ -25,6 +26,7 @@ struct EngineOptions {
   std::string quantization;              // empty: detect
   std::string torchao_config;            // empty: none
   std::string kernel_target = "auto";
+  Activations activations = Activations::kFastest;
   int threads = 0;                       // 0: all cores
   std::vector<int> cores;                // pinning, empty: none
   std::optional<int64_t> context_length;

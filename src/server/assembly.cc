@@ -125,6 +125,7 @@ EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files) {
   o.quantization = args.quantization;
   o.torchao_config = args.torchao_config;
   o.kernel_target = args.kernel_target;
+  o.activations = args.float_activations ? Activations::kFloat : Activations::kFastest;
   o.threads = args.threads;
   o.cores = args.cores;
   o.context_length = args.context_length;

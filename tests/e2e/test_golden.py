@@ -46,3 +46,27 @@ def test_greedy_continuation(case):
                                  sampling_params={"temperature": 0, "max_new_tokens": 16, "ignore_eos": True})
         assert answer["output_ids"][:stable] == greedy["ids"][:stable], name
         assert len(answer["output_ids"]) == 16
+
+
+def mean_difference(server, expected):
+    differences = []
+    for name, sequence in expected["sequences"].items():
+        answer = server.generate(input_ids=sequence["input_ids"], return_logprob=True, logprob_start_len=0,
+                                 sampling_params={"temperature": 0, "max_new_tokens": 1, "ignore_eos": True})
+        want = expected["modes"]["weights"]["sequences"][name]["input_token_logprobs"]
+        differences += [abs(g[0] - w) for g, w in
+                        zip(answer["meta_info"]["input_token_logprobs"][1:], want[1:])]
+    return sum(differences) / len(differences)
+
+
+def test_float_activations_are_closer_to_the_weights():
+    """--cpu-activation-dtype float32 leaves the error of the stored INT8 weights alone, which is none here."""
+    path = GOLDEN / "v3-int8-channel"
+    expected = json.loads((path / "expected.json").read_text())
+    means = {}
+    for dtype in ("auto", "float32"):
+        server = Server("--model-path", path, "--skip-tokenizer-init", "--skip-server-warmup",
+                        "--cpu-activation-dtype", dtype)
+        means[dtype] = mean_difference(server, expected)
+        server.stop()
+    assert means["float32"] < means["auto"] / 2, means

@@ -156,6 +156,7 @@ Status read_engine(const OptionValues& v, ServerArgs& a) {
   a.kernel_target = v.given("cpu-kernel-target") || a.environment.kernel_target.empty()
                         ? v.text("cpu-kernel-target")
                         : a.environment.kernel_target;
+  a.float_activations = v.text("cpu-activation-dtype") == "float32";
   a.cores = TRY(parse_cores(a.environment.cpu_threads_bind));
   a.threads = *TRY(small("threads", 0));
   if (a.threads == 0 && !a.cores.empty()) a.threads = static_cast<int>(a.cores.size());

@@ -85,6 +85,7 @@ struct ServerArgs {
   std::string constrained_json_whitespace_pattern;  // a regular expression or empty
   bool constrained_json_disable_any_whitespace = false;
   std::string kernel_target;
+  bool float_activations = false;         // --cpu-activation-dtype float32
   int threads = 0;
   std::vector<int> cores;
 

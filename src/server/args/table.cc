@@ -172,6 +172,7 @@ std::vector<Option> make_table() {
       // ---- CPU
       {"threads", kInt, "0", kCpu, "worker threads; 0: every core this process may use"},
       {"cpu-kernel-target", kString, "auto", kCpu, "instruction set: auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, amx_bf16"},
+      {"cpu-activation-dtype", kString, "auto", kCpu, "what meets the weights in a product: auto takes BF16 or INT8 where weights and CPU gain by it", {}, {"auto", "float32"}},
       {"numa-node", kList, "", kCpu, "NUMA nodes", {}, {}, kRefused, "not supported by this build; use numactl"},
       {"dry-run", kFlag, "", kCpu, "print the resolved plan and memory, then exit"},
 
