@@ -164,6 +164,7 @@ class NativeFormat final : public Format {
     const std::chrono::duration<double> latency = Clock::now() - start_;
     const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
     out.key("e2e_latency").number(latency.count());
+    out.key("queue_time").number(choice.queue_seconds());
     out.key("response_sent_to_client_ts").number(now.count());
   }
 

@@ -118,6 +118,7 @@ std::expected<void, Failure> read_common(Fields& fields, Job& job, const Setting
   job.stream_interval = settings.stream_interval;
   fields.integer("stream_interval", job.stream_interval, 1, kInt32Max);
 
+  job.priority = settings.default_priority;
   if (fields.find("priority")) {
     fields.integer("priority", job.priority, kMinInt64, kMaxInt64);
     if (!settings.priority_scheduling && settings.abort_on_priority_when_disabled) {

@@ -26,6 +26,7 @@ struct Settings {
   bool allow_auto_truncate = false;              // --allow-auto-truncate
   bool trust_request_chat_template = false;      // --trust-request-chat-template
   bool priority_scheduling = false;              // --enable-priority-scheduling
+  int64_t default_priority = 0;                  // of requests without one
   bool abort_on_priority_when_disabled = false;  // --abort-on-priority-when-disabled
 
   bool grammars = true;  // false: --grammar-backend none

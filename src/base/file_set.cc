@@ -1,4 +1,4 @@
-#include "base/file_set.h"
+#include "base/open_folder.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -20,7 +20,26 @@ bool is_plain_name(std::string_view name) {
          name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
 }
 
-Result<FileBytes> map_file(const fs::path& path) {
+// All of an open file in anonymous memory of its own; null when there is not enough or reading fails.
+void* read_whole(int fd, size_t size) {
+  void* p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return MAP_FAILED;
+  for (size_t done = 0; done < size;) {
+    const ssize_t n = pread(fd, static_cast<char*>(p) + done, size - done, static_cast<off_t>(done));
+    if (n > 0) {
+      done += static_cast<size_t>(n);
+    } else if (n == 0 || errno != EINTR) {
+      if (n == 0) errno = EIO;  // it shrank meanwhile
+      const int error = errno;
+      munmap(p, size);
+      errno = error;
+      return MAP_FAILED;
+    }
+  }
+  return p;
+}
+
+Result<FileBytes> open_file(const fs::path& path, FileAccess access) {
   // O_NONBLOCK: a pipe of that name must not hang us; it has no effect on regular files.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
@@ -35,11 +54,13 @@ Result<FileBytes> map_file(const fs::path& path) {
   const size_t size = static_cast<size_t>(info.st_size);
   FileBytes file{.bytes = {}, .owner = nullptr, .path = path.string()};
   if (size > 0) {
-    void* p = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    void* p = access == FileAccess::kMap ? mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0)
+                                              : read_whole(fd, size);
     if (p == MAP_FAILED) {
       const int error = errno;
       close(fd);
-      return fail(ErrorCode::kExhausted, "cannot map {} ({} bytes): {}", path.string(), size,
+      return fail(ErrorCode::kExhausted, "cannot {} {} ({} bytes): {}", access == FileAccess::kMap ? "map" : "read",
+                  path.string(), size,
                   std::strerror(error));
     }
     file.owner = std::shared_ptr<const void>(
@@ -52,7 +73,7 @@ Result<FileBytes> map_file(const fs::path& path) {
 
 class Folder final : public FileSet {
  public:
-  explicit Folder(fs::path path) : path_(std::move(path)) {}
+  Folder(fs::path path, FileAccess access) : path_(std::move(path)), access_(access) {}
 
   std::vector<std::string> names() const override {
     std::vector<std::string> names;
@@ -67,12 +88,13 @@ class Folder final : public FileSet {
     if (!is_plain_name(name)) {
       return invalid("'{}' is not a plain file name inside {}", name, path_.string());
     }
-    return map_file(path_ / name);
+    return open_file(path_ / name, access_);
   }
   std::string location() const override { return path_.string(); }
 
  private:
   fs::path path_;
+  FileAccess access_;
 };
 
 class EmbeddedFiles final : public FileSet {
@@ -106,6 +128,10 @@ bool FileSet::has(std::string_view name) const {
 }
 
 Result<std::shared_ptr<const FileSet>> FileSet::folder(const fs::path& path) {
+  return open_folder(path, FileAccess::kMap);
+}
+
+Result<std::shared_ptr<const FileSet>> open_folder(const fs::path& path, FileAccess access) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
@@ -114,7 +140,7 @@ Result<std::shared_ptr<const FileSet>> FileSet::folder(const fs::path& path) {
   if (!fs::is_directory(status)) {
     return fail(ErrorCode::kNotFound, "{} is not a folder", path.string());
   }
-  return std::make_shared<Folder>(path);
+  return std::make_shared<Folder>(path, access);
 }
 
 std::shared_ptr<const FileSet> FileSet::embedded(std::string location, Embedded files) {

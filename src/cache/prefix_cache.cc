@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
 
 namespace fathom {
 namespace {
+
+constexpr int64_t kProtectedHits = 2;
+constexpr size_t kShortTailTokens = 512;
 
 using Tokens = std::span<const int32_t>;
 
@@ -32,17 +36,23 @@ struct RadixNode {
   RadixNode* parent = nullptr;
   std::map<std::vector<int32_t>, std::unique_ptr<RadixNode>, FirstPageLess> children;
   int32_t leases = 0;  // of this node and everything below it
+  int64_t hits = 0;      // matches that reached it
+  int64_t priority = 0;  // highest of the sequences that brought it
   // When it was last used: by the clock, then by order of use.
   std::pair<double, uint64_t> used;
 };
 
 struct PrefixCache::Impl {
+  // What the policy looks at, then the time of the last use.
+  using EvictionKey = std::tuple<int64_t, double, uint64_t>;
+
   PagePool& pool;
   bool enabled;
+  EvictionPolicy policy;
   int32_t page_size;
   std::map<std::string, std::unique_ptr<RadixNode>, std::less<>> roots;
-  // Unleased leaves, least recently used first.
-  std::set<std::pair<std::pair<double, uint64_t>, RadixNode*>> evictable_leaves;
+  // Unleased leaves, the next to evict first.
+  std::set<std::pair<EvictionKey, RadixNode*>> evictable_leaves;
   int32_t cached = 0;  // pages in the tree
   int32_t leased = 0;  // of them, in nodes with leases
   uint64_t uses = 0;
@@ -64,9 +74,28 @@ struct PrefixCache::Impl {
   bool is_evictable_leaf(const RadixNode& node) const {
     return node.parent && node.leases == 0 && node.children.empty();
   }
-  void unlist(RadixNode* node) { evictable_leaves.erase({node->used, node}); }
+  int64_t worth(const RadixNode& node) const {
+    switch (policy) {
+      case EvictionPolicy::kLru:
+        return 0;
+      case EvictionPolicy::kLfu:
+        return node.hits;
+      case EvictionPolicy::kSegmentedLru:
+        return node.hits >= kProtectedHits ? 1 : 0;
+      case EvictionPolicy::kPriority:
+        return node.priority;
+      case EvictionPolicy::kTailLru:
+        return node.tokens.size() > kShortTailTokens ? 1 : 0;
+    }
+    return 0;
+  }
+  EvictionKey eviction_key(const RadixNode& node) const {
+    return {worth(node), node.used.first, node.used.second};
+  }
+  // A listed node's key must not change: unlist first.
+  void unlist(RadixNode* node) { evictable_leaves.erase({eviction_key(*node), node}); }
   void list(RadixNode* node) {
-    if (is_evictable_leaf(*node)) evictable_leaves.insert({node->used, node});
+    if (is_evictable_leaf(*node)) evictable_leaves.insert({eviction_key(*node), node});
   }
   void touch(RadixNode* node, double now) {
     unlist(node);
@@ -104,6 +133,8 @@ struct PrefixCache::Impl {
     upper->pages.assign(node->pages.begin(), node->pages.begin() + pages);
     upper->parent = parent;
     upper->leases = node->leases;
+    upper->hits = node->hits;
+    upper->priority = node->priority;
     upper->used = node->used;
     node->tokens.erase(node->tokens.begin(), node->tokens.begin() + static_cast<ptrdiff_t>(cut));
     node->pages.erase(node->pages.begin(), node->pages.begin() + pages);
@@ -161,8 +192,9 @@ PrefixLease::~PrefixLease() {
   if (cache_) cache_->impl_->release(node_);
 }
 
-PrefixCache::PrefixCache(PagePool& pool, bool enabled)
-    : impl_(new Impl{.pool = pool, .enabled = enabled, .page_size = pool.page_size()}) {}
+PrefixCache::PrefixCache(PagePool& pool, bool enabled, EvictionPolicy policy)
+    : impl_(new Impl{
+          .pool = pool, .enabled = enabled, .policy = policy, .page_size = pool.page_size()}) {}
 
 // Leaf by leaf: a tree may be as deep as a context is long, too deep for nested destructors.
 PrefixCache::~PrefixCache() {
@@ -182,7 +214,8 @@ PrefixMatch PrefixCache::match(std::string_view ns, Tokens tokens, int32_t max_t
   const size_t limit = std::min(tokens.size(), static_cast<size_t>(max_tokens));
   RadixNode* node = impl_->descend(root->second.get(), tokens.first(limit), now, match.pages);
   if (match.pages.empty()) return match;
-  impl_->lease(node);
+  impl_->lease(node);  // from here on none of them is listed
+  for (RadixNode* hit = node; hit->parent; hit = hit->parent) ++hit->hits;
   match.lease.cache_ = this;
   match.lease.node_ = node;
   match.lease.tokens_ = static_cast<int32_t>(match.pages.size()) * impl_->page_size;
@@ -221,7 +254,7 @@ std::vector<const void*> PrefixCache::path(std::string_view ns, Tokens tokens) c
 }
 
 void PrefixCache::insert(std::string_view ns, Tokens tokens, std::vector<PageId>& pages,
-                         PrefixLease& lease, double now) {
+                         PrefixLease& lease, double now, int64_t priority) {
   const int32_t leased = lease.tokens() / impl_->page_size;
   const auto give_back = [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) impl_->pool.give_back(pages[i]);
@@ -253,6 +286,7 @@ void PrefixCache::insert(std::string_view ns, Tokens tokens, std::vector<PageId>
     leaf->pages.assign(pages.begin() + static_cast<ptrdiff_t>(in_tree.size()),
                        pages.begin() + static_cast<ptrdiff_t>(whole));
     leaf->parent = node;
+    leaf->priority = priority;
     impl_->cached += static_cast<int32_t>(leaf->pages.size());
     in_tree.insert(in_tree.end(), leaf->pages.begin(), leaf->pages.end());
     std::vector<int32_t> key(leaf->tokens.begin(), leaf->tokens.begin() + impl_->page_size);
@@ -263,6 +297,7 @@ void PrefixCache::insert(std::string_view ns, Tokens tokens, std::vector<PageId>
     node = made;
   }
   impl_->lease(node);
+  for (RadixNode* n = node; n->parent; n = n->parent) n->priority = std::max(n->priority, priority);
   PrefixLease fresh;
   fresh.cache_ = this;
   fresh.node_ = node;

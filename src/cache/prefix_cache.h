@@ -40,10 +40,19 @@ struct PrefixMatch {
   std::vector<PageId> pages;  // of the matched tokens, in order
 };
 
+// Which unleased leaf goes first; ties always go to the least recently used.
+enum class EvictionPolicy {
+  kLru,
+  kLfu,           // fewest hits
+  kSegmentedLru,  // those hit less than twice
+  kPriority,      // lowest priority among the sequences that brought it
+  kTailLru,       // short ends of a prefix: recomputing them costs no noticeable time (arXiv:2510.15152)
+};
+
 class PrefixCache {
  public:
   // disabled: never matches, and insert frees what it is given.
-  PrefixCache(PagePool& pool, bool enabled);
+  PrefixCache(PagePool& pool, bool enabled, EvictionPolicy policy = EvictionPolicy::kLru);
   ~PrefixCache();
 
   // Longest cached prefix of `tokens` in `ns`, rounded down to whole pages, at most max_tokens.
@@ -65,9 +74,9 @@ class PrefixCache {
   // that a running sequence can go on using them. To end the sequence, drop the lease. When the cache
   // is disabled, all pages go back to the pool.
   void insert(std::string_view ns, std::span<const int32_t> tokens, std::vector<PageId>& pages,
-              PrefixLease& lease, double now);
+              PrefixLease& lease, double now, int64_t priority = 0);
 
-  // Frees least recently used, unleased leaves until `pages` more are free; returns how many it freed.
+  // Frees unleased leaves in the policy's order until `pages` more are free; returns how many it freed.
   int32_t evict(int32_t pages);
   int32_t evictable_pages() const;
   int32_t cached_pages() const;

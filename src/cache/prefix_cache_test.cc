@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <random>
 #include <set>
 
@@ -53,6 +54,82 @@ TEST(PrefixCache, DuplicatesGoBackToThePool) {
   EXPECT_EQ(first, second);
   EXPECT_EQ(pool.available(), 13);
   EXPECT_EQ(cache.cached_pages(), 3);
+}
+
+// Three prefixes a, b, c, inserted in this order; says which one an eviction of one page takes.
+class Evictions : public testing::Test {
+ protected:
+  void insert(int32_t first, int32_t pages, int64_t priority = 0) {
+    Tokens tokens;
+    for (int32_t i = 0; i < pages; ++i) tokens.push_back(first + i);
+    std::vector<PageId> taken = take(pool_, pages);
+    PrefixLease lease;
+    cache_->insert("", tokens, taken, lease, ++now_, priority);
+  }
+  void hit(int32_t first) { cache_->match("", Tokens{first}, 1, ++now_); }
+  bool cached(int32_t first) const { return cache_->peek("", Tokens{first}, 1) == 1; }
+  void use(EvictionPolicy policy) { cache_ = std::make_unique<PrefixCache>(pool_, true, policy); }
+
+  PagePool pool_{2048, 1};
+  std::unique_ptr<PrefixCache> cache_;
+  double now_ = 0;
+};
+
+TEST_F(Evictions, LfuKeepsWhatIsHitOften) {
+  use(EvictionPolicy::kLfu);
+  for (int32_t first : {10, 20, 30}) insert(first, 1);
+  hit(10);
+  hit(10);
+  hit(30);
+  cache_->evict(1);
+  EXPECT_FALSE(cached(20));
+  cache_->evict(1);
+  EXPECT_FALSE(cached(30));
+  EXPECT_TRUE(cached(10));
+}
+
+TEST_F(Evictions, SegmentedLruKeepsWhatWasHitTwice) {
+  use(EvictionPolicy::kSegmentedLru);
+  for (int32_t first : {10, 20}) insert(first, 1);
+  hit(10);
+  hit(10);
+  hit(20);  // more recent, but once
+  cache_->evict(1);
+  EXPECT_TRUE(cached(10));
+  EXPECT_FALSE(cached(20));
+}
+
+TEST_F(Evictions, PriorityKeepsTheUrgent) {
+  use(EvictionPolicy::kPriority);
+  insert(10, 1, 5);
+  insert(20, 1, -5);
+  insert(30, 1, 0);
+  cache_->evict(1);
+  EXPECT_FALSE(cached(20));
+  cache_->evict(1);
+  EXPECT_FALSE(cached(30));
+}
+
+TEST_F(Evictions, TailLruTakesShortEndsFirst) {
+  use(EvictionPolicy::kTailLru);
+  insert(10, 1000);
+  insert(5000, 8);  // more recent, but cheap to compute again
+  cache_->evict(1);
+  EXPECT_TRUE(cached(10));
+  EXPECT_FALSE(cached(5000));
+}
+
+TEST_F(Evictions, ASplitKeepsTheBooks) {
+  for (const auto policy : {EvictionPolicy::kLru, EvictionPolicy::kLfu, EvictionPolicy::kSegmentedLru,
+                            EvictionPolicy::kPriority, EvictionPolicy::kTailLru}) {
+    use(policy);
+    insert(10, 50, 3);
+    for (int i = 0; i < 5; ++i) cache_->match("", Tokens{10, 11, 12}, 3, ++now_);
+    insert(10, 20, 9);
+    cache_->flush();
+    EXPECT_EQ(cache_->cached_pages(), 0);
+    EXPECT_EQ(pool_.available(), pool_.total());
+  }
 }
 
 TEST(PrefixCache, LeasedPrefixesAreNotEvicted) {

@@ -118,6 +118,7 @@ Status Engine::Impl::check_lengths(GenerateRequest& r) const {
   const int64_t context = plan.context_length;
   int64_t& most = r.sampling.max_new_tokens;
   if (prompt == 0) return invalid("input_ids cannot be empty.");
+  if (const auto& limit = plan.options.max_new_tokens_limit; limit && most > *limit) most = *limit;
   if (prompt > context || (prompt == context && most != 0)) {
     return invalid("The input ({} tokens) is longer than the model's context length ({} tokens).",
                    prompt, context);
@@ -195,6 +196,36 @@ bool Engine::flush_cache(double timeout_seconds) {
   return impl_->inbox->push(FlushCache{std::move(done), in_seconds(timeout_seconds)}) && answer.get();
 }
 
+void Engine::pause(PauseMode mode) {
+  impl_->inbox->push(Control{[mode](EngineLoop& loop) { loop.pause(mode); }});
+}
+void Engine::resume() {
+  impl_->inbox->push(Control{[](EngineLoop& loop) { loop.resume(); }});
+}
+void Engine::tune(EngineTuning tuning) {
+  impl_->inbox->push(Control{[tuning](EngineLoop& loop) { loop.tune(tuning); }});
+}
+void Engine::start_profile(ProfileRequest request) {
+  impl_->inbox->push(Control{
+      [request = std::move(request)](EngineLoop& loop) { loop.start_profile(request); }});
+}
+void Engine::stop_profile() {
+  impl_->inbox->push(Control{[](EngineLoop& loop) { loop.stop_profile(); }});
+}
+
+Status Engine::update_weights(WeightUpdate update) {
+  auto done = std::make_shared<std::promise<Status>>();
+  auto answer = done->get_future();
+  impl_->inbox->push(Control{[update = std::move(update), done = std::move(done)](EngineLoop& loop) {
+    loop.request_update(update, done);
+  }});
+  try {
+    return answer.get();
+  } catch (const std::future_error&) {
+    return fail(ErrorCode::kUnavailable, "The server is shutting down.");
+  }
+}
+
 EngineStats Engine::stats() const { return impl_->loop->stats(); }
 const Plan& Engine::plan() const { return impl_->plan; }
 const ModelConfig& Engine::model_config() const { return impl_->plan.model; }
@@ -205,7 +236,8 @@ int64_t Engine::max_request_tokens() const {
 }
 
 Engine::MemoryUse Engine::memory() const {
-  return {impl_->loop->weight_bytes(), impl_->plan.kv_bytes, impl_->plan.scratch_bytes};
+  return {impl_->loop->weight_bytes(), impl_->plan.kv_bytes, impl_->plan.scratch_bytes,
+          host_memory().available};
 }
 
 void Engine::shutdown(double grace_seconds) {

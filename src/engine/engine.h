@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "engine/control.h"
 #include "engine/parts.h"
 #include "engine/plan.h"
 #include "request/request.h"
@@ -48,7 +49,20 @@ struct EngineStats {
   int64_t evicted_tokens = 0;
   int64_t steps = 0;
   double last_step_seconds_ago = 0;
-  int64_t prefill_compute_tokens = 0, prefill_cache_tokens = 0, decode_tokens = 0;  // since start
+  bool paused = false;
+  int64_t context_tokens = 0;  // of all running requests
+  // Since start:
+  int64_t prefill_compute_tokens = 0, prefill_cache_tokens = 0, decode_tokens = 0;
+  int64_t first_prefill_compute_tokens = 0;  // without what retractions made us compute again
+  int64_t retracted_input_tokens = 0, retracted_output_tokens = 0;
+  // Forward passes with only prompt rows, only decode rows, or both.
+  struct Passes {
+    int64_t count = 0;
+    double seconds = 0;
+  };
+  Passes prefill_passes, decode_passes, mixed_passes;
+  double idle_seconds = 0;
+  DurationCounts evictions;
 };
 
 class Engine {
@@ -69,6 +83,14 @@ class Engine {
   // Waits up to timeout_seconds for idleness; false: requests are pending, nothing done.
   bool flush_cache(double timeout_seconds);
 
+  void pause(PauseMode mode);
+  void resume();
+  void tune(EngineTuning tuning);
+  void start_profile(ProfileRequest request);
+  void stop_profile();  // the profile's `done` follows
+  // Blocks until the weights are in use or have been refused; the old ones stay in use then.
+  Status update_weights(WeightUpdate update);
+
   EngineStats stats() const;
   const Plan& plan() const;
   const ModelConfig& model_config() const;
@@ -77,6 +99,7 @@ class Engine {
   int64_t max_request_tokens() const;  // min(context, pool)
   struct MemoryUse {
     int64_t weights = 0, kv = 0, scratch = 0;
+    int64_t available = 0;  // of the machine, right now
   };
   MemoryUse memory() const;
 

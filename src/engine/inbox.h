@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -32,7 +33,10 @@ struct FlushCache {
   std::shared_ptr<std::promise<bool>> done;
   std::chrono::steady_clock::time_point deadline;
 };
-using Message = std::variant<AddRequest, DropRequest, AbortRequests, FlushCache>;
+struct Control {  // by an administrator; runs on the engine thread between two steps
+  std::function<void(class EngineLoop&)> act;
+};
+using Message = std::variant<AddRequest, DropRequest, AbortRequests, FlushCache, Control>;
 
 class Inbox {
  public:

@@ -15,11 +15,13 @@ EngineLoop::EngineLoop(const Plan& plan, EngineParts parts, Inbox& inbox)
       model_(std::move(parts.model)),
       runner_(*model_, *compute_, std::move(parts.kv), std::move(parts.arena), plan.max_running),
       pages_(static_cast<int32_t>(plan.total_tokens / plan.options.page_size), plan.options.page_size),
-      cache_(pages_, !plan.options.disable_radix_cache),
+      cache_(pages_, !plan.options.disable_radix_cache, plan.options.eviction),
       scheduler_(plan.options.scheduler, pages_, cache_, clock_),
       sampler_(*exec_, plan.model.vocab_size, plan.options.allowed_tokens,
                plan.options.enable_nan_detection),
-      inbox_(inbox) {
+      inbox_(inbox),
+      decode_log_interval_(plan.options.decode_log_interval),
+      weight_bytes_(model_->weight_bytes()) {
   last_decode_report_ = last_prefill_report_ = clock_.now();
   publish();
 }
@@ -27,6 +29,14 @@ EngineLoop::EngineLoop(const Plan& plan, EngineParts parts, Inbox& inbox)
 void EngineLoop::run() {
   while (std::chrono::steady_clock::now() < finish_by_.load()) {
     drain_inbox();
+    drop_overdue();
+    update_weights();
+    if (paused_ && !inbox_.closed()) {
+      answer_flushes();
+      publish();
+      continue;
+    }
+    step_clock_.lap("inbox", next_.steps);
     const StepPlan& plan = scheduler_.plan();
     for (const SequenceId id : scheduler_.take_starved()) {
       finish(*in_flight_.at(id),
@@ -59,15 +69,24 @@ void EngineLoop::refuse_rest() {
   }
   while (!in_flight_.empty()) finish(*in_flight_.begin()->second, reason);
   for (FlushCache& flush : flushes_) flush.done->set_value(false);
+  for (PendingUpdate& pending : updates_) {
+    pending.done->set_value(fail(ErrorCode::kUnavailable, "The server is shutting down."));
+  }
+  step_clock_.stop();
 }
 
 void EngineLoop::drain_inbox() {
-  const bool idle = scheduler_.idle();
+  const bool idle = scheduler_.idle() || (paused_ && updates_.empty());
   TimePoint until = TimePoint::min();
   if (idle) until = TimePoint::max();
   for (const FlushCache& flush : flushes_) until = std::min(until, flush.deadline);
+  if (!in_flight_.empty()) {  // paused: requests may become overdue
+    until = std::min(until, std::chrono::steady_clock::now() + std::chrono::milliseconds(500));
+  }
+  const double start = clock_.now();
   std::vector<Message> messages =
       idle && !inbox_.closed() ? inbox_.take(until) : inbox_.take_now();
+  if (idle) next_.idle_seconds += clock_.now() - start;
   for (Message& message : messages) std::visit([this](auto& m) { handle(m); }, message);
 }
 
@@ -106,6 +125,10 @@ void EngineLoop::handle(AddRequest& message) {
   }
   const Status added = scheduler_.add(std::move(spec));
   if (!added) finish(request, FinishReason::abort(added.error().message, 503));
+  for (const SequenceId id : scheduler_.take_displaced()) {
+    finish(*in_flight_.at(id),
+           FinishReason::abort("The request is aborted by a higher priority request.", 503));
+  }
 }
 
 void EngineLoop::handle(DropRequest& message) {
@@ -154,11 +177,17 @@ void EngineLoop::step(const StepPlan& plan) {
       r.queue_seconds = clock_.now() - r.arrival;
     }
   }
+  const auto lap = [&](const char* phase) {
+    return step_clock_.lap(phase, next_.steps, plan.prompt_rows, plan.decode_rows);
+  };
+  lap("schedule");
   begin_masks(plan);
   try {
     runner_.forward(plan);
+    count_pass(plan, lap("forward"));
     masks_.finish();
     sample(plan);
+    lap("sample");
   } catch (const std::exception& error) {
     masks_.finish();
     fail_step(plan, error.what());
@@ -168,6 +197,9 @@ void EngineLoop::step(const StepPlan& plan) {
   report(plan);
   scheduler_.commit(committed_);  // the plan's contents end here
   post_events();
+  step_clock_.lap("commit", next_.steps - 1);
+  step_clock_.step_done();
+  sleep_after_step();
 }
 
 void EngineLoop::begin_masks(const StepPlan& plan) {
@@ -366,24 +398,33 @@ void EngineLoop::report(const StepPlan& plan) {
       if (!step.is_prompt) continue;
       ++new_sequences;
       if (step.first_step) cached += step.cached_tokens;
+      if (step.retractions == 0) next_.first_prefill_compute_tokens += step.rows;
     }
     next_.prefill_cache_tokens += cached;
     next_.cache_hit_rate = static_cast<double>(cached) / (cached + plan.prompt_rows);
     const double rate = plan.prompt_rows / std::max(now - last_prefill_report_, 1e-9);
     last_prefill_report_ = now;
-    log::info("Prefill batch. #new-seq: {}, #new-token: {}, #cached-token: {}, token usage: {:.2f}, "
+    log::info("Prefill batch{} #new-seq: {}, #new-token: {}, #cached-token: {}, token usage: {:.2f}, "
               "#running-req: {}, #queue-req: {}, input throughput (token/s): {:.2f}, ",
-              new_sequences, plan.prompt_rows, cached, usage,
+              plan_.options.new_log_style ? "," : ".", new_sequences, plan.prompt_rows, cached, usage,
               static_cast<int32_t>(plan.sequences.size()) - new_sequences, s.queued, rate);
   }
-  if (plan.decode_rows == 0 || ++decode_steps_ % plan_.options.decode_log_interval != 0) return;
+  if (plan.decode_rows == 0 || ++decode_steps_ % decode_log_interval_ != 0) return;
   next_.gen_throughput = static_cast<double>(generated_since_report_) /
                          std::max(now - last_decode_report_, 1e-9);
   generated_since_report_ = 0;
   last_decode_report_ = now;
-  log::info("Decode batch. #running-req: {}, #token: {}, token usage: {:.2f}, "
+  log::info("Decode batch{} #running-req: {}, #token: {}, token usage: {:.2f}, "
             "gen throughput (token/s): {:.2f}, #queue-req: {}, ",
-            plan.decode_rows, s.used_tokens, usage, next_.gen_throughput, s.queued);
+            plan_.options.new_log_style ? "," : ".", plan.decode_rows, s.used_tokens, usage, next_.gen_throughput, s.queued);
+}
+
+void EngineLoop::count_pass(const StepPlan& plan, double seconds) {
+  EngineStats::Passes& passes = plan.prompt_rows == 0   ? next_.decode_passes
+                                : plan.decode_rows == 0 ? next_.prefill_passes
+                                                        : next_.mixed_passes;
+  ++passes.count;
+  passes.seconds += seconds;
 }
 
 void EngineLoop::publish() {
@@ -399,6 +440,11 @@ void EngineLoop::publish() {
   next_.new_token_ratio = s.new_token_ratio;
   next_.retractions = s.retractions;
   next_.evicted_tokens = s.evicted_tokens;
+  next_.evictions = s.evictions;
+  next_.retracted_input_tokens = s.retracted_input_tokens;
+  next_.retracted_output_tokens = s.retracted_output_tokens;
+  next_.context_tokens = s.context_tokens;
+  next_.paused = paused_ || !updates_.empty();
   next_.last_step_seconds_ago = last_step_;
   if (scheduler_.idle()) scheduler_.check_books();
   std::lock_guard lock(stats_mutex_);

@@ -12,6 +12,7 @@
 #include "engine/inbox.h"
 #include "engine/parts.h"
 #include "engine/runner.h"
+#include "engine/step_clock.h"
 #include "grammar/mask_worker.h"
 #include "sample/sampler.h"
 #include "sched/scheduler.h"
@@ -46,7 +47,15 @@ class EngineLoop {
   // Any thread.
   EngineStats stats() const;
   void finish_by(std::chrono::steady_clock::time_point time) { finish_by_.store(time); }
-  int64_t weight_bytes() const { return model_->weight_bytes(); }
+  int64_t weight_bytes() const { return weight_bytes_; }
+
+  // Engine thread only, through a Control message.
+  void pause(PauseMode mode);
+  void resume();
+  void tune(const EngineTuning& tuning);
+  void start_profile(ProfileRequest request);
+  void stop_profile();
+  void request_update(WeightUpdate update, std::shared_ptr<std::promise<Status>> done);
 
  private:
   using TimePoint = std::chrono::steady_clock::time_point;
@@ -56,6 +65,11 @@ class EngineLoop {
   void handle(DropRequest& message);
   void handle(AbortRequests& message);
   void handle(FlushCache& message);
+  void handle(Control& message);
+  void update_weights();
+  Status load_weights(const WeightUpdate& update);
+  void drop_overdue();
+  void sleep_after_step() const;
 
   void step(const StepPlan& plan);
   void sample(const StepPlan& plan);
@@ -72,6 +86,7 @@ class EngineLoop {
   bool deliver(InFlight& r, TokenEvent&& event);
   void answer_flushes();
   void report(const StepPlan& plan);
+  void count_pass(const StepPlan& plan, double seconds);
   void publish();
 
   const Plan plan_;
@@ -92,6 +107,17 @@ class EngineLoop {
   std::vector<SampleRow> rows_;          // of the step, in plan order
   std::vector<Committed> committed_;
   std::vector<FlushCache> flushes_;
+  struct PendingUpdate {
+    WeightUpdate update;
+    std::shared_ptr<std::promise<Status>> done;
+  };
+  std::vector<PendingUpdate> updates_;
+  bool paused_ = false;
+  int32_t decode_log_interval_;
+  double sleep_per_step_ = 0;
+  double next_overdue_check_ = 0;
+  StepClock step_clock_{clock_};
+  const int64_t weight_bytes_;
   uint64_t requests_ = 0;
 
   // For log lines and stats.

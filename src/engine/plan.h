@@ -40,6 +40,10 @@ struct EngineOptions {
   uint64_t random_seed = 0;
   int32_t decode_log_interval = 40;
   bool enable_nan_detection = false;
+  EvictionPolicy eviction = EvictionPolicy::kLru;
+  std::optional<double> waiting_timeout, running_timeout;  // seconds; then 503
+  std::optional<int64_t> max_new_tokens_limit;  // larger ones are cut
+  bool new_log_style = false;  // "Decode batch, ..." as SGLang 0.5 prints it
   std::vector<bool> allowed_tokens;      // ids the tokenizer has; empty: all
 };
 

@@ -12,7 +12,7 @@ Buffer floats(int64_t n) {
 }  // namespace
 
 Runner::Runner(Model& model, Compute& compute, KvPool kv, Arena arena, int32_t max_sampling_rows)
-    : model_(model),
+    : model_(&model),
       compute_(compute),
       kv_(std::move(kv)),
       arena_(std::move(arena)),
@@ -36,12 +36,12 @@ void Runner::forward(const StepPlan& plan) {
     }
     if (step.samples) logit_rows_.push_back(first_row + step.rows - 1);
   }
-  model_.forward({tokens_, positions_, slots_, sequences_, logit_rows_}, kv_, compute_, arena_,
+  model_->forward({tokens_, positions_, slots_, sequences_, logit_rows_}, kv_, compute_, arena_,
                  logits_.as<float>());
 }
 
 const float* Runner::logits_of(std::span<const int32_t> rows) {
-  model_.logits_of(rows, compute_, arena_, piece_.as<float>());
+  model_->logits_of(rows, compute_, arena_, piece_.as<float>());
   return piece_.as<float>();
 }
 

@@ -13,14 +13,17 @@ class Runner {
  public:
   Runner(Model& model, Compute& compute, KvPool kv, Arena arena, int32_t max_sampling_rows);
 
+  // Another model of the same shapes from here on.
+  void use(Model& model) { model_ = &model; }
+
   // Runs the step. Afterwards logits(i) are those of the i-th sequence that samples, in plan order.
   void forward(const StepPlan& plan);
   float* logits(int32_t i) { return logits_.as<float>() + int64_t{i} * vocab_; }
 
   // Final hidden state of row `row` of the step just run.
   std::span<const float> hidden(int32_t row) const {
-    const auto width = static_cast<size_t>(model_.config().hidden);
-    return {model_.hidden() + static_cast<size_t>(row) * width, width};
+    const auto width = static_cast<size_t>(model_->config().hidden);
+    return {model_->hidden() + static_cast<size_t>(row) * width, width};
   }
 
   // Logits of any rows of the step just run, in pieces of at most kPiece rows.
@@ -28,7 +31,7 @@ class Runner {
   const float* logits_of(std::span<const int32_t> rows);
 
  private:
-  Model& model_;
+  Model* model_;
   Compute& compute_;
   KvPool kv_;
   Arena arena_;

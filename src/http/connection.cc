@@ -18,6 +18,7 @@ constexpr size_t kIdleBufferBytes = 8192;  // more is given back when a connecti
 constexpr size_t kPipelinedBytes = 64u << 10;
 constexpr std::chrono::seconds kLingerRead{5};
 constexpr std::chrono::seconds kLingerTotal{30};
+constexpr std::chrono::seconds kGoodbye{2};
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 std::string name_of(const asio::ip::tcp::socket& socket) {
@@ -145,18 +146,18 @@ class Connection::Exchange final : public Responder {
   int status_ = 0;
 };
 
-Connection::Connection(asio::ip::tcp::socket socket, const ServerOptions& options,
-                       const Server::Hooks& hooks)
-    : socket_(std::move(socket)),
+Connection::Connection(asio::ip::tcp::socket socket, asio::ssl::context* tls,
+                       const ServerOptions& options, const Server::Hooks& hooks)
+    : transport_(std::move(socket), tls),
       options_(options),
       hooks_(hooks),
-      remote_(name_of(socket_)),
-      watch_ended_(socket_.get_executor(), Clock::time_point::max()) {}
+      remote_(name_of(transport_.socket())),
+      watch_ended_(transport_.executor(), Clock::time_point::max()) {}
 
 asio::awaitable<void> Connection::run() {
   auto self = shared_from_this();
   try {
-    co_await serve();
+    if (!transport_.secure() || co_await shake_hands()) co_await serve();
   } catch (const std::exception& e) {  // out of memory, or a bug in a hook: this client only
     log::error("Connection {} ended by an exception: {}", remote_, e.what());
   }
@@ -165,16 +166,23 @@ asio::awaitable<void> Connection::run() {
 }
 
 void Connection::close() {
-  error_code ignored;
-  socket_.close(ignored);
+  transport_.close();
 }
 
 void Connection::expire(Clock::time_point now) {
   if (!overdue(now)) return;  // the wait ended while this call was on its way
   wait_forever();
   timed_out_ = true;
-  error_code ignored;
-  socket_.cancel(ignored);
+  transport_.cancel();
+}
+
+asio::awaitable<bool> Connection::shake_hands() {
+  wait_at_most(options_.handshake_timeout);
+  const error_code ec = co_await transport_.handshake();
+  wait_forever();
+  if (ec)
+    log::debug("{}: TLS handshake failed: {}", remote_, timed_out_ ? "too slow" : ec.message());
+  co_return !ec && !timed_out_;
 }
 
 asio::awaitable<void> Connection::serve() {
@@ -191,8 +199,8 @@ asio::awaitable<void> Connection::serve() {
     request.remote = remote_;
     keep_alive = co_await respond(request);
   }
-  error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  wait_at_most(kGoodbye);
+  co_await transport_.finish_sending();
 }
 
 asio::awaitable<Connection::ReadResult> Connection::read_request(RequestParser& parser) {
@@ -231,7 +239,7 @@ asio::awaitable<Connection::ReadResult> Connection::read_request(RequestParser& 
 
 // false: closed by the client, broken, or timed out (then timed_out_ says so).
 asio::awaitable<bool> Connection::fill(size_t at_most) {
-  auto [ec, bytes] = co_await socket_.async_read_some(buffer_.prepare(at_most), kAwait);
+  auto [ec, bytes] = co_await transport_.async_read_some(buffer_.prepare(at_most), kAwait);
   buffer_.commit(bytes);
   co_return !ec && !timed_out_;
 }
@@ -274,7 +282,7 @@ asio::awaitable<bool> Connection::write_all(std::string_view bytes) {
   while (!bytes.empty() && !gone_) {
     wait_at_most(options_.write_timeout);
     auto [ec, sent] =
-        co_await socket_.async_write_some(asio::buffer(bytes.data(), bytes.size()), kAwait);
+        co_await transport_.async_write_some(asio::buffer(bytes.data(), bytes.size()), kAwait);
     wait_forever();
     bytes.remove_prefix(sent);
     if (ec || timed_out_) client_gone();
@@ -285,8 +293,8 @@ asio::awaitable<bool> Connection::write_all(std::string_view bytes) {
 // A client that is still sending would lose our answer to a reset if we closed at once: take what
 // it sends for a while, and drop it.
 asio::awaitable<void> Connection::linger() {
-  error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  wait_at_most(kGoodbye);
+  co_await transport_.finish_sending();
   const auto end = Clock::now() + kLingerTotal;
   do {
     buffer_.clear();
@@ -297,7 +305,7 @@ asio::awaitable<void> Connection::linger() {
 void Connection::start_watch() {
   if (watching_ || gone_ || buffer_.size() >= kPipelinedBytes) return;
   watching_ = true;
-  socket_.async_read_some(
+  transport_.async_read_some(
       buffer_.prepare(kReadBytes),
       asio::bind_cancellation_slot(watch_cancel_.slot(),
                                    [self = shared_from_this()](error_code ec, size_t bytes) {

@@ -12,6 +12,7 @@
 
 #include "http/request_parser.h"
 #include "http/server.h"
+#include "http/transport.h"
 
 namespace fathom::http {
 
@@ -20,10 +21,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   using Clock = std::chrono::steady_clock;
 
   // `options` and `hooks` outlive the connection.
-  Connection(asio::ip::tcp::socket socket, const ServerOptions& options,
+  // `tls` may be null: plain HTTP; else it outlives the connection too.
+  Connection(asio::ip::tcp::socket socket, asio::ssl::context* tls, const ServerOptions& options,
              const Server::Hooks& hooks);
 
-  asio::any_io_executor executor() { return socket_.get_executor(); }
+  asio::any_io_executor executor() { return transport_.executor(); }
   asio::awaitable<void> run();
   void close();
 
@@ -35,6 +37,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   class Exchange;
   enum class ReadResult { kRequest, kRefused, kClosed };
 
+  asio::awaitable<bool> shake_hands();
   asio::awaitable<void> serve();
   asio::awaitable<ReadResult> read_request(RequestParser& parser);
   asio::awaitable<bool> fill(size_t at_most);
@@ -53,7 +56,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<void> stop_watch();
   void client_gone();
 
-  asio::ip::tcp::socket socket_;
+  Transport transport_;
   const ServerOptions& options_;
   const Server::Hooks& hooks_;
   const std::string remote_;

@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "http/connection.h"
+#include "http/tls_context.h"
 
 namespace fathom::http {
 namespace {
@@ -113,6 +114,7 @@ class BeastServer final : public Server {
   ~BeastServer() override { stop(); }
 
   Status open() {
+    if (options_.tls.enabled()) tls_ = TRY(tls_context(options_.tls));
     TRY(bind(io_, acceptor_, options_));
     port_ = acceptor_.local_endpoint().port();
     return {};
@@ -192,6 +194,7 @@ class BeastServer final : public Server {
   }
 
   void turn_away(tcp::socket& socket) {
+    if (tls_) return;  // closing says enough
     const Response response = hooks_.on_error(503, "Too many open connections.", "");
     const std::string bytes = fmt::format(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: {}\r\nContent-Length: {}\r\n"
@@ -205,15 +208,16 @@ class BeastServer final : public Server {
 
   void open_connection(tcp::socket socket) {
     auto executor = socket.get_executor();
-    auto connection = std::make_shared<Connection>(std::move(socket), options_, hooks_);
+    auto connection = std::make_shared<Connection>(std::move(socket), tls_.get(), options_, hooks_);
     registry_.add(connection);
     asio::co_spawn(executor, connection->run(),
                    [this, key = connection.get()](std::exception_ptr) { registry_.remove(key); });
   }
 
   asio::awaitable<void> sweep_loop() {
-    const auto shortest = std::min({options_.header_timeout, options_.body_idle_timeout,
-                                    options_.keep_alive_timeout, options_.write_timeout});
+    const auto shortest =
+        std::min({options_.handshake_timeout, options_.header_timeout, options_.body_idle_timeout,
+                  options_.keep_alive_timeout, options_.write_timeout});
     const auto period = std::clamp<Connection::Clock::duration>(
         shortest / 4, std::chrono::milliseconds(50), std::chrono::seconds(1));
     for (;;) {
@@ -226,9 +230,10 @@ class BeastServer final : public Server {
     }
   }
 
-  // Connections refer to the first three; io_ destroys what is left of them.
+  // Connections refer to the first four; io_ destroys what is left of them.
   const ServerOptions options_;
   const Hooks hooks_;
+  std::unique_ptr<asio::ssl::context> tls_;
   Registry registry_;
   asio::io_context io_;
   asio::any_io_executor accept_strand_ = asio::make_strand(io_);

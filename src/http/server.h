@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "http/message.h"
+#include "http/tls.h"
 
 namespace fathom::http {
 
@@ -49,6 +50,8 @@ struct ServerOptions {
   size_t max_header_bytes = 64u << 10;
   size_t max_header_lines = 100;
   size_t max_connections = 16384;
+  TlsFiles tls;  // empty: plain HTTP
+  std::chrono::seconds handshake_timeout{10};
   std::chrono::seconds header_timeout{60};
   std::chrono::seconds body_idle_timeout{60};
   std::chrono::seconds keep_alive_timeout{75};
@@ -66,7 +69,7 @@ class Server {
     std::function<Response(int status, std::string_view message, std::string_view path)> on_error;
     std::function<void(const Request&, int status)> after;
   };
-  // Binds at once; "Port 30000 is already in use" when it is.
+  // Reads the TLS files and binds at once; "Port 30000 is already in use" when it is.
   static Result<std::unique_ptr<Server>> listen(const ServerOptions& options, Hooks hooks);
   virtual ~Server() = default;
 

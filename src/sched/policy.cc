@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 namespace fathom {
 namespace {
@@ -89,9 +90,54 @@ void order_waiting(const SchedulerOptions& options, const PrefixCache& cache, st
       break;
   }
   if (options.priority_scheduling) {
-    const int64_t sign = options.low_priority_values_first ? -1 : 1;
-    by_descending(waiting, [&](const Sequence& s) { return sign * s.spec.priority; });
+    by_descending(waiting, [&](const Sequence& s) { return urgency(options, s); });
   }
+}
+
+// With the priority policy the least urgent, then fewest generated tokens, the longest prompt, the latest.
+size_t cheapest_to_retract(const SchedulerOptions& options, const RunningBatch& running) {
+  const auto key = [&options](const Sequence& s) {
+    const int64_t first = options.retraction == RetractionPolicy::kPriority ? urgency(options, s) : 0;
+    return std::tuple(first, s.generated(), -s.prompt_tokens, -static_cast<int64_t>(s.arrival));
+  };
+  size_t best = 0;
+  for (size_t i = 1; i < running.size(); ++i) {
+    if (key(*running[i]) < key(*running[best])) best = i;
+  }
+  return best;
+}
+
+std::vector<const Sequence*> outranked_by(const SchedulerOptions& options, const Sequence& newcomer,
+                                          const RunningBatch& running) {
+  std::vector<const Sequence*> lower;
+  if (!options.priority_scheduling) return lower;
+  const int64_t high = urgency(options, newcomer);
+  for (const auto& s : running) {
+    const int64_t low = urgency(options, *s);
+    if (s->planned_rows > 0 || low >= high) continue;
+    // Unsigned: the difference of two priorities may not fit their type.
+    const uint64_t distance = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
+    if (distance > static_cast<uint64_t>(*options.preemption_threshold)) lower.push_back(s.get());
+  }
+  std::ranges::sort(lower, [&options](const Sequence* a, const Sequence* b) {
+    return std::tuple(urgency(options, *a), b->arrival) < std::tuple(urgency(options, *b), a->arrival);
+  });
+  return lower;
+}
+
+const Sequence* displaced_by(const SchedulerOptions& options, const WaitingQueue& waiting,
+                             const SequenceSpec& spec) {
+  const Sequence* least = nullptr;
+  if (!options.priority_scheduling) return nullptr;
+  for (const auto& s : waiting) {
+    if (s->aborted || s->spec.health_probe || s->cached_tokens >= 0) continue;
+    if (urgency(options, *s) >= urgency(options, spec)) continue;
+    if (!least || std::tuple(urgency(options, *s), least->arrival) <
+                      std::tuple(urgency(options, *least), s->arrival)) {
+      least = s.get();
+    }
+  }
+  return least;
 }
 
 }  // namespace fathom

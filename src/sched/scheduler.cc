@@ -10,16 +10,11 @@
 namespace fathom {
 namespace {
 
-// Estimates of future output are clipped to this many tokens (SGLang's constant).
-constexpr int64_t kMostEstimatedTokens = 4096;
+constexpr int64_t kReservedOutputTokens = 4096;  // room in a sequence's vectors
 // A prompt that shares at least so many tokens with one being computed waits for it.
 constexpr int32_t kSharedPrefixWorthWaiting = 32;
 // How many such prompts one step passes over in search of one that can run: bounds the step's own work.
 constexpr int32_t kMostPassedOver = 256;
-constexpr double kInitialRatio = 0.7;
-constexpr double kMinRatioFactor = 0.14;
-constexpr double kRatioDecaySteps = 600;
-constexpr int32_t kRetractDecodeSteps = 20;
 
 }  // namespace
 
@@ -40,10 +35,14 @@ struct Scheduler::Impl {
   StepPlan plan;
   std::vector<Sequence*> planned;                  // parallel to plan.sequences
   std::vector<SequenceId> starved;
+  std::vector<SequenceId> displaced;
   std::vector<std::string> messages;
   uint64_t arrivals = 0;
   int64_t retractions = 0;
+  int64_t retracted_input = 0, retracted_output = 0;  // tokens
   int64_t evicted_pages = 0;
+  DurationCounts evictions;
+  bool admissions_held = false;
 
   double initial_ratio;
   double min_ratio;
@@ -51,8 +50,12 @@ struct Scheduler::Impl {
 
   Impl(const SchedulerOptions& o, PagePool& p, PrefixCache& c, const Clock& k)
       : options(o), pool(p), cache(c), clock(k), random(o.random_seed) {
-    initial_ratio = std::min(kInitialRatio * options.conservativeness, 1.0);
-    min_ratio = initial_ratio * kMinRatioFactor;
+    reset_ratio();
+  }
+
+  void reset_ratio() {
+    initial_ratio = std::min(options.estimate.initial_ratio * options.conservativeness, 1.0);
+    min_ratio = initial_ratio * options.estimate.min_factor;
     ratio = initial_ratio;
   }
 
@@ -63,7 +66,11 @@ struct Scheduler::Impl {
     const int32_t size = pool.page_size();
     const int32_t more = (positions + size - 1) / size - static_cast<int32_t>(s.pages.size());
     if (more <= 0) return true;
-    if (pool.available() < more) evicted_pages += cache.evict(more - pool.available());
+    if (pool.available() < more) {
+      const double start = clock.now();
+      evicted_pages += cache.evict(more - pool.available());
+      evictions.add(clock.now() - start);
+    }
     if (!pool.take(more, s.pages)) return false;
     refresh_slots(s, static_cast<int32_t>(s.pages.size()) - more);
     return true;
@@ -95,7 +102,7 @@ struct Scheduler::Impl {
     std::vector<PageId> rest(s.pages.begin() + whole, s.pages.end());
     s.pages.resize(static_cast<size_t>(whole));
     cache.insert(s.spec.cache_namespace, std::span(s.tokens).first(static_cast<size_t>(whole * size)),
-                 s.pages, s.lease, clock.now());
+                 s.pages, s.lease, clock.now(), urgency(options, s));
     s.pages.insert(s.pages.end(), rest.begin(), rest.end());
     refresh_slots(s, leased);
     reorder = true;
@@ -117,7 +124,8 @@ struct Scheduler::Impl {
       const auto used = static_cast<size_t>((s.computed + size - 1) / size);
       for (size_t i = used; i < s.pages.size(); ++i) pool.give_back(s.pages[i]);
       s.pages.resize(std::min(used, s.pages.size()));
-      cache.insert(s.spec.cache_namespace, computed_tokens(s), s.pages, s.lease, clock.now());
+      cache.insert(s.spec.cache_namespace, computed_tokens(s), s.pages, s.lease, clock.now(),
+                   urgency(options, s));
     } else {
       for (size_t i = static_cast<size_t>(s.lease.tokens() / size); i < s.pages.size(); ++i) {
         pool.give_back(s.pages[i]);
@@ -129,47 +137,40 @@ struct Scheduler::Impl {
 
   // ---- retraction --------------------------------------------------------------------------
 
-  // The running sequence that loses least: fewest generated tokens, then the longest prompt, then
-  // the latest.
-  size_t cheapest_to_retract() const {
-    size_t best = 0;
-    for (size_t i = 1; i < running.size(); ++i) {
-      const Sequence& a = *running[i];
-      const Sequence& b = *running[best];
-      const auto key = [](const Sequence& s) {
-        return std::tuple(s.generated(), -s.prompt_tokens, -static_cast<int64_t>(s.arrival));
-      };
-      if (key(a) < key(b)) best = i;
-    }
-    return best;
-  }
-
   void retract(size_t i) {
-    std::unique_ptr<Sequence> s = std::move(running[i]);
-    running.erase(running.begin() + static_cast<ptrdiff_t>(i));
     const int32_t before = pool.available() + cache.evictable_pages();
-    release(*s);
-    ++s->retractions;
-    ++retractions;
+    send_back(i);
     const int32_t gained = (pool.available() + cache.evictable_pages() - before) * pool.page_size();
     const double old_ratio = ratio;
     raise_ratio();
     messages.push_back(fmt::format(
         "KV cache pool is full. Retract requests. #retracted_reqs: 1, #new_tokens_gained: {}, "
         "#new_token_ratio: {:.4f} -> {:.4f}", gained, old_ratio, ratio));
+  }
+
+  // From the batch to the queue, with what it generated.
+  void send_back(size_t i) {
+    std::unique_ptr<Sequence> s = std::move(running[i]);
+    running.erase(running.begin() + static_cast<ptrdiff_t>(i));
+    release(*s);
+    ++s->retractions;
+    ++retractions;
+    retracted_input += s->prompt_tokens;
+    retracted_output += s->generated();
     // Back to its place by arrival.
     const auto place = std::find_if(waiting.begin(), waiting.end(), [&](const auto& other) {
       return other->arrival > s->arrival;
     });
     waiting.insert(place, std::move(s));
+    reorder = true;
   }
 
   void raise_ratio() {
     double generated = 0;
     double most = 0;
     for (const auto& s : running) {
-      generated += s->generated() + kRetractDecodeSteps;
-      most += static_cast<double>(std::min(s->spec.max_new_tokens, kMostEstimatedTokens));
+      generated += s->generated() + options.estimate.retract_steps;
+      most += static_cast<double>(std::min(s->spec.max_new_tokens, options.estimate.clip_tokens));
     }
     ratio = std::min(1.0, generated / (most + 1));
   }
@@ -221,7 +222,7 @@ struct Scheduler::Impl {
         starve_last();
         return;
       }
-      const size_t victim = cheapest_to_retract();
+      const size_t victim = cheapest_to_retract(options, running);
       retract(victim);
       if (victim < i) --i;  // the same sequence again
     }
@@ -260,7 +261,7 @@ struct Scheduler::Impl {
           starve_last();
           return;
         }
-        size_t victim = cheapest_to_retract();
+        size_t victim = cheapest_to_retract(options, running);
         const bool itself = victim == i;
         if (!itself && running[victim]->planned_rows > 0) return;  // already part of this step
         retract(victim);
@@ -276,12 +277,51 @@ struct Scheduler::Impl {
     double tokens = 0;
     for (const auto& s : running) {
       const int64_t left =
-          std::min(s->spec.max_new_tokens - s->generated(), kMostEstimatedTokens);
+          std::min(s->spec.max_new_tokens - s->generated(), options.estimate.clip_tokens);
       tokens += static_cast<double>(left) * (s->spec.ignore_eos ? 1.0 : ratio);
       const int64_t held = static_cast<int64_t>(s->pages.size()) * pool.page_size();
       tokens += static_cast<double>(std::max<int64_t>(static_cast<int64_t>(s->tokens.size()) - held, 0));
     }
     return tokens;
+  }
+
+  double expected_output(const Sequence& s) const {
+    return static_cast<double>(
+        std::min(s.spec.max_new_tokens - s.generated(), options.estimate.clip_tokens) +
+        pool.page_size());
+  }
+
+  // ---- preemption --------------------------------------------------------------------------
+
+  // Would it be admitted, if `more_sequences` left the batch and gave back `more_tokens`?
+  bool fits(const Sequence& s, int64_t more_tokens = 0, int32_t more_sequences = 0) const {
+    const int64_t free =
+        int64_t{pool.page_size()} * (pool.available() + cache.evictable_pages()) + more_tokens;
+    const int32_t others = static_cast<int32_t>(running.size()) - more_sequences;
+    const int32_t cached = cache.peek(s.spec.cache_namespace, s.tokens, reuse_limit(s));
+    const double need = static_cast<double>(s.tokens.size()) - cached + expected_output(s);
+    return others < options.max_running &&
+           (others == 0 || need <= static_cast<double>(free) - expected_growth());
+  }
+
+  // The most urgent waiting sequence, if it does not fit, takes the place of running ones that it
+  // outranks; the least urgent go first. Those with rows in this step stay.
+  void preempt_for_waiting() {
+    if (!options.preemption_threshold || waiting.empty() || admissions_held) return;
+    if (std::exchange(reorder, false)) order_waiting(options, cache, random, waiting);
+    const Sequence& newcomer = *waiting.front();
+    const auto victims = outranked_by(options, newcomer, running);
+    int64_t held = 0;  // tokens that go back if all of them go
+    for (const Sequence* s : victims) held += static_cast<int64_t>(s->pages.size()) * pool.page_size();
+    if (victims.empty() || !fits(newcomer, held, static_cast<int32_t>(victims.size()))) return;
+    size_t preempted = 0;
+    for (; preempted < victims.size() && !fits(newcomer); ++preempted) {
+      const auto place = std::ranges::find(running, victims[preempted], &std::unique_ptr<Sequence>::get);
+      send_back(static_cast<size_t>(place - running.begin()));
+    }
+    if (preempted == 0) return;
+    messages.push_back(fmt::format("Preempt requests for priority {}. #preempted_reqs: {}",
+                                   newcomer.spec.priority, preempted));
   }
 
   // A prompt whose beginning is being computed in this step finds it in the cache after it.
@@ -310,7 +350,7 @@ struct Scheduler::Impl {
   // Room for what it will likely generate, so that decoding does not allocate.
   void reserve(Sequence& s) const {
     const auto size = static_cast<size_t>(pool.page_size());
-    const int64_t output = std::min(s.spec.max_new_tokens - s.generated(), kMostEstimatedTokens);
+    const int64_t output = std::min(s.spec.max_new_tokens - s.generated(), kReservedOutputTokens);
     const size_t pages = (s.tokens.size() + static_cast<size_t>(output)) / size + 2;
     s.tokens.reserve(pages * size);
     s.pages.reserve(pages);
@@ -326,8 +366,7 @@ struct Scheduler::Impl {
 
     const int64_t free = int64_t{pool.page_size()} * (pool.available() + cache.evictable_pages());
     const int64_t uncached = static_cast<int64_t>(s.tokens.size()) - cached;
-    const int64_t output = std::min(s.spec.max_new_tokens - s.generated(), kMostEstimatedTokens);
-    const double need = static_cast<double>(uncached + output + pool.page_size());
+    const double need = static_cast<double>(uncached) + expected_output(s);
     // Alone, a sequence may use the whole pool: the engine has checked that it fits.
     if (!running.empty() && need > static_cast<double>(free) - expected_growth()) {
       return Admission::kNoRoom;
@@ -349,7 +388,7 @@ struct Scheduler::Impl {
   // Fills the rest of the step from the queue. Strictly in order: nothing overtakes a sequence that
   // does not fit, except while it waits for a prefix being computed.
   void admit_waiting() {
-    if (waiting.empty() || free_places() == 0 || rows_left_in_step() <= 0) return;
+    if (waiting.empty() || admissions_held || free_places() == 0 || rows_left_in_step() <= 0) return;
     if (std::exchange(reorder, false)) order_waiting(options, cache, random, waiting);
     int32_t admitted = 0;
     int32_t passed_over = 0;
@@ -410,7 +449,10 @@ Status Scheduler::add(SequenceSpec spec) {
   const bool passed_over = m.queued() > m.newcomers;
   const int64_t most = m.options.max_queued.value_or(INT32_MAX) + int64_t{passed_over ? 0 : m.free_places()};
   if (!spec.health_probe && m.queued() >= most) {
-    return fail(ErrorCode::kUnavailable, "The request queue is full.");
+    const Sequence* least = displaced_by(m.options, m.waiting, spec);
+    if (!least) return fail(ErrorCode::kUnavailable, "The request queue is full.");
+    m.displaced.push_back(least->spec.id);
+    abort(least->spec.id);
   }
   auto s = std::make_unique<Sequence>();
   s->prompt_tokens = static_cast<int32_t>(spec.prompt.size());
@@ -444,10 +486,11 @@ const StepPlan& Scheduler::plan() {
   for (const auto& s : m.running) s->planned_rows = 0;
   m.reserve_decode_rows();
   m.continue_prompts();
+  m.preempt_for_waiting();
   m.admit_waiting();
   if (m.options.mixed_chunk || m.plan.empty()) m.add_decode_rows();
   m.newcomers = 0;
-  if (m.running.empty() && !m.waiting.empty()) m.starve_first_waiting();
+  if (m.running.empty() && !m.waiting.empty() && !m.admissions_held) m.starve_first_waiting();
   return m.plan;
 }
 
@@ -475,20 +518,39 @@ void Scheduler::commit(std::span<const Committed> results) {
   m.planned.clear();
   m.plan.sequences.clear();
   if (any_decode) {
-    m.ratio = std::max(m.ratio - (m.initial_ratio - m.min_ratio) / kRatioDecaySteps, m.min_ratio);
+    m.ratio = std::max(m.ratio - (m.initial_ratio - m.min_ratio) / m.options.estimate.decay_steps,
+                       m.min_ratio);
   }
 }
 
 std::vector<SequenceId> Scheduler::take_starved() { return std::exchange(impl_->starved, {}); }
+std::vector<SequenceId> Scheduler::take_displaced() { return std::exchange(impl_->displaced, {}); }
 std::vector<std::string> Scheduler::take_messages() { return std::exchange(impl_->messages, {}); }
+
+void Scheduler::retract_all() {
+  Impl& m = *impl_;
+  m.drop_aborted();
+  while (!m.running.empty()) m.send_back(m.running.size() - 1);
+}
+
+void Scheduler::set_policy(SchedulePolicy policy) { impl_->options.policy = policy; }
+void Scheduler::set_max_running(int32_t max_running) { impl_->options.max_running = max_running; }
+void Scheduler::set_conservativeness(double conservativeness) {
+  impl_->options.conservativeness = conservativeness;
+  impl_->reset_ratio();
+}
 
 bool Scheduler::idle() const { return impl_->waiting.empty() && impl_->running.empty(); }
 
 bool Scheduler::flush_cache() {
+  impl_->drop_aborted();
   if (!idle()) return false;
   impl_->cache.flush();
   return true;
 }
+
+void Scheduler::forget_cache() { impl_->cache.flush(); }
+void Scheduler::hold_admissions(bool hold) { impl_->admissions_held = hold; }
 
 SchedulerStats Scheduler::stats() const {
   const Impl& m = *impl_;
@@ -501,7 +563,12 @@ SchedulerStats Scheduler::stats() const {
                        .used_tokens = 0,
                        .new_token_ratio = m.ratio,
                        .retractions = m.retractions,
-                       .evicted_tokens = m.evicted_pages * size};
+                       .retracted_input_tokens = m.retracted_input,
+                       .retracted_output_tokens = m.retracted_output,
+                       .evicted_tokens = m.evicted_pages * size,
+                       .evictions = m.evictions,
+                       .context_tokens = 0};
+  for (const auto& s : m.running) stats.context_tokens += s->computed;
   for (const auto& s : m.waiting) stats.queued_tokens += s->pending();
   stats.used_tokens = stats.total_tokens - stats.available_tokens - stats.evictable_tokens;
   return stats;

@@ -5,6 +5,7 @@
 //   add() / abort()  ->  plan()  ->  [forward, sample]  ->  commit()  ->  plan() ...
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -21,6 +22,17 @@
 namespace fathom {
 
 enum class SchedulePolicy { kFcfs, kLpm, kDfsWeight, kLof, kRandom };
+// Whom to retract when the pool is full.
+enum class RetractionPolicy { kLength, kPriority };
+
+// Constants of the memory estimate (SGLang's environment variables of these names).
+struct OutputEstimate {
+  int64_t clip_tokens = 4096;  // SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION
+  double initial_ratio = 0.7;  // SGLANG_INIT_NEW_TOKEN_RATIO
+  double min_factor = 0.14;    // SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR
+  double decay_steps = 600;    // SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS
+  int32_t retract_steps = 20;  // SGLANG_RETRACT_DECODE_STEPS
+};
 
 struct SchedulerOptions {
   SchedulePolicy policy = SchedulePolicy::kFcfs;
@@ -33,6 +45,11 @@ struct SchedulerOptions {
   double conservativeness = 1.0;
   bool priority_scheduling = false;
   bool low_priority_values_first = false;
+  // A waiting sequence whose priority is more than this above a running one's takes its place when the
+  // batch or the pool is full. Absent: never. Needs priority_scheduling.
+  std::optional<int64_t> preemption_threshold;
+  RetractionPolicy retraction = RetractionPolicy::kLength;
+  OutputEstimate estimate;
   uint64_t random_seed = 0;
 };
 
@@ -42,6 +59,21 @@ struct Committed {
   std::optional<int32_t> token;  // absent when the step only advanced the prompt
   bool finished = false;         // stop token, length, error: the engine decided; pages return now
   bool discard_kv = false;       // with finished: its KV is not fit for the prefix cache
+};
+
+
+// How often something took how long; bucket i counts durations up to kEdges[i], the last all others.
+struct DurationCounts {
+  static constexpr std::array<double, 10> kEdges = {.0001, .0002, .0005, .001, .002,
+                                                    .005,  .01,   .02,   .05,  .1};
+  std::array<int64_t, kEdges.size() + 1> counts{};
+  double seconds = 0;
+  void add(double duration) {
+    size_t bucket = 0;
+    while (bucket < kEdges.size() && duration > kEdges[bucket]) ++bucket;
+    ++counts[bucket];
+    seconds += duration;
+  }
 };
 
 struct SchedulerStats {
@@ -54,7 +86,10 @@ struct SchedulerStats {
   int32_t used_tokens = 0;       // total - available - evictable
   double new_token_ratio = 0;
   int64_t retractions = 0;       // since start
+  int64_t retracted_input_tokens = 0, retracted_output_tokens = 0;  // since start
   int64_t evicted_tokens = 0;    // since start
+  DurationCounts evictions;
+  int64_t context_tokens = 0;    // of all running sequences
 };
 
 class Scheduler {
@@ -64,7 +99,8 @@ class Scheduler {
 
   // kUnavailable when the queue is full ("The request queue is full."). While no plan has passed
   // anybody over, arrivals may also take the free places of the batch: a burst at an idle server is
-  // not cut to the length of the queue.
+  // not cut to the length of the queue. With priority scheduling the least urgent waiting sequence
+  // makes room for a more urgent one: see take_displaced().
   Status add(SequenceSpec spec);
 
   // The sequence is gone before the next plan; its computed KV goes to the prefix cache. Unknown ids
@@ -78,12 +114,25 @@ class Scheduler {
 
   // Sequences that plan() had to give up since the last call (the engine answers them with 500).
   std::vector<SequenceId> take_starved();
+  // Waiting sequences that add() dropped for more urgent ones since the last call.
+  std::vector<SequenceId> take_displaced();
   // Log lines about retraction since the last call, as SGLang prints them.
   std::vector<std::string> take_messages();
+
+  // All running sequences go back to the queue; nothing is lost but computed rows that the cache drops.
+  void retract_all();
+  // From the next plan on. max_running must not exceed the one given at the start.
+  void set_policy(SchedulePolicy policy);
+  void set_max_running(int32_t max_running);
+  void set_conservativeness(double conservativeness);
 
   bool idle() const;  // nothing queued, nothing running
   // Only when idle: forgets the prefix cache. False otherwise.
   bool flush_cache();
+  // Forgets what no running sequence uses.
+  void forget_cache();
+  // While held, what runs goes on and what waits keeps waiting.
+  void hold_admissions(bool hold);
   SchedulerStats stats() const;
 
   // free + cached + private = total, every lease accounted for. CHECKs; cheap enough at idle.

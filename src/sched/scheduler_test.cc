@@ -36,6 +36,7 @@ struct World {
   int64_t steps = 0;
   SequenceId next = 1;
   uint64_t hash = 0;  // of all plans: equal worlds plan equally
+  std::set<SequenceId> ran;  // in the last step
 
   SequenceId add(std::vector<int32_t> prompt, int64_t max_new, const std::string& ns = "") {
     SequenceSpec spec{.id = next++, .prompt = prompt, .max_new_tokens = max_new, .cache_namespace = ns};
@@ -58,12 +59,14 @@ struct World {
     if (check_books) scheduler.check_books();
     if (plan.empty()) return false;
     ++steps;
+    ran.clear();
 
     int32_t prompt_rows = 0;
     std::set<int32_t> written;
     std::vector<Committed> results;
     for (const SequenceStep& s : plan.sequences) {
       Request& r = live.at(s.id);
+      ran.insert(s.id);
       if (s.first_position != r.computed) {  // admitted with a cached prefix, or anew after retraction
         CHECK(s.first_step || s.retractions > r.retractions);
         r.retractions = s.retractions;
@@ -280,6 +283,105 @@ TEST(Scheduler, AFullPoolRetractsAndEverybodyFinishes) {
   world.run_to_end(20000);
   EXPECT_EQ(world.finished, 20);
   EXPECT_GT(world.scheduler.stats().retractions, 0);
+}
+
+// Adds a request of that priority, with one step of its own so that it runs.
+SequenceId add_with_priority(World& world, int64_t priority, int64_t max_new, int32_t prompt = 4) {
+  const SequenceId id = world.next++;
+  SequenceSpec spec{.id = id, .prompt = iota(prompt, static_cast<int32_t>(id) * 1000), .max_new_tokens = max_new,
+                    .priority = priority};
+  if (!world.scheduler.add(spec)) return 0;
+  world.live[id] = {spec, spec.prompt};
+  return id;
+}
+
+bool runs_in(const StepPlan& plan, SequenceId id) {
+  return std::any_of(plan.sequences.begin(), plan.sequences.end(), [id](const auto& s) { return s.id == id; });
+}
+
+TEST(Scheduler, ALittleMorePriorityWaitsForItsTurn) {
+  World world({.max_running = 2, .chunked_prefill_size = 64, .priority_scheduling = true, .preemption_threshold = 10},
+              256, 1, true);
+  add_with_priority(world, 0, 30);
+  add_with_priority(world, 5, 30);
+  world.step(true);
+  add_with_priority(world, 10, 3);  // not more than 10 above the lowest
+  world.step(true);
+  EXPECT_EQ(world.scheduler.stats().queued, 1);
+  EXPECT_EQ(world.scheduler.stats().retractions, 0);
+  world.run_to_end(100);
+}
+
+TEST(Scheduler, PreemptionIsInvisibleToThePreempted) {
+  World world({.max_running = 2, .chunked_prefill_size = 64, .priority_scheduling = true, .preemption_threshold = 10},
+              256, 1, true);
+  const SequenceId low = add_with_priority(world, 0, 30);
+  const SequenceId middle = add_with_priority(world, 5, 30);
+  for (int i = 0; i < 4; ++i) world.step(true);
+  const SequenceId urgent = add_with_priority(world, 11, 3);
+  world.step(true);
+  EXPECT_EQ(world.scheduler.stats().running, 2);
+  EXPECT_EQ(world.scheduler.stats().retractions, 1);
+  EXPECT_EQ(world.ran, (std::set<SequenceId>{middle, urgent})) << "the least urgent goes";
+  EXPECT_TRUE(world.live.contains(low));
+  world.run_to_end(200);
+  EXPECT_EQ(world.finished, 3);
+}
+
+TEST(Scheduler, NobodyIsPreemptedForARequestThatWouldNotFitAnyway) {
+  World world({.max_running = 8, .chunked_prefill_size = 256, .priority_scheduling = true, .preemption_threshold = 0},
+              100, 1, true);
+  add_with_priority(world, 100, 40, 40);  // stays: more urgent than the newcomer
+  add_with_priority(world, 0, 5, 4);
+  world.step(true);
+  add_with_priority(world, 50, 40, 50);
+  world.step(true);
+  EXPECT_EQ(world.scheduler.stats().retractions, 0);
+  world.run_to_end(500);
+}
+
+TEST(Scheduler, AMoreUrgentRequestDisplacesTheLeastUrgentOfAFullQueue) {
+  World world({.max_running = 1, .max_queued = 2, .priority_scheduling = true}, 256, 1, true);
+  const SequenceId first = add_with_priority(world, 3, 4);
+  const SequenceId second = add_with_priority(world, 1, 4);
+  EXPECT_EQ(add_with_priority(world, 1, 4), 0u) << "not more urgent than any";
+  const SequenceId third = add_with_priority(world, 2, 4);
+  EXPECT_EQ(world.scheduler.take_displaced(), std::vector<SequenceId>{second});
+  world.live.erase(second);
+  EXPECT_TRUE(first != 0 && third != 0);
+  world.run_to_end(50);
+}
+
+TEST(Scheduler, LowValuesFirstTurnsPrioritiesRound) {
+  World world({.max_running = 1, .chunked_prefill_size = 64, .priority_scheduling = true,
+               .low_priority_values_first = true}, 256, 1, true);
+  add_with_priority(world, INT64_MAX, 1);
+  const SequenceId urgent = add_with_priority(world, INT64_MIN, 1);
+  EXPECT_TRUE(runs_in(world.scheduler.plan(), urgent));
+}
+
+TEST(Scheduler, ThePriorityPolicyRetractsTheLeastUrgent) {
+  World world({.max_running = 8, .chunked_prefill_size = 256, .conservativeness = 0.0, .priority_scheduling = true,
+               .retraction = RetractionPolicy::kPriority}, 60, 1, true);
+  const SequenceId urgent = add_with_priority(world, 9, 45, 5);
+  add_with_priority(world, 1, 45, 5);
+  int64_t steps = 0;
+  while (world.scheduler.stats().retractions == 0 && ++steps < 200) ASSERT_TRUE(world.step(true));
+  EXPECT_EQ(world.ran, std::set<SequenceId>{urgent});
+}
+
+TEST(Scheduler, RetractAllKeepsWhatWasGenerated) {
+  World world({.max_running = 4, .chunked_prefill_size = 64}, 256, 1, true);
+  for (int i = 0; i < 3; ++i) world.add(iota(5, i * 100), 20);
+  for (int i = 0; i < 5; ++i) world.step(true);
+  world.scheduler.retract_all();
+  EXPECT_EQ(world.scheduler.stats().running, 0);
+  EXPECT_EQ(world.scheduler.stats().queued, 3);
+  world.scheduler.hold_admissions(true);
+  EXPECT_TRUE(world.scheduler.plan().empty());
+  world.scheduler.hold_admissions(false);
+  world.run_to_end(200);
+  EXPECT_EQ(world.finished, 3);
 }
 
 TEST(Scheduler, AHundredThousandTinyRequests) {

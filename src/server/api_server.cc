@@ -1,7 +1,7 @@
 #include "server/api_server.h"
 
+#include <algorithm>
 #include <chrono>
-#include <limits>
 #include <thread>
 
 #include "base/log.h"
@@ -57,21 +57,30 @@ bool always_open(std::string_view path) {
          path.starts_with("/metrics") || path == "/ping";
 }
 
-size_t kept_bytes(RequestLogLevel level) {
-  if (level < RequestLogLevel::kPartial) return 0;
-  return level == RequestLogLevel::kPartial ? 4096 : std::numeric_limits<size_t>::max();
-}
-
 }  // namespace
 
 ApiServer::ApiServer(ApiServerOptions options)
     : options_(std::move(options)),
       auth_(options_.api_key, options_.admin_key),
-      state_(std::make_unique<ServerState>(options_.served_name)),
-      routes_(route_table(options_.routes, *state_, blocking_)) {}
+      state_(std::make_unique<ServerState>(options_.metrics)),
+      routes_(route_table(options_.routes, *state_, blocking_)) {
+  for (const Route& route : routes_.table()) {
+    for (const auto method : route.methods) {
+      state_->metrics.http_known(endpoint_label(&route), method);
+    }
+  }
+}
+
+Status ApiServer::open_logs() {
+  state_->request_log = TRY(RequestLog::open(options_.request_log));
+  if (options_.crash_dump_folder.empty()) return {};
+  state_->journal = TRY(RequestJournal::open({.folder = options_.crash_dump_folder}));
+  return {};
+}
 
 Result<std::unique_ptr<ApiServer>> ApiServer::listen(ApiServerOptions options) {
   std::unique_ptr<ApiServer> server(new ApiServer(std::move(options)));
+  TRY(server->open_logs());
   ApiServer* self = server.get();
   http::Server::Hooks hooks;
   hooks.handler = [self](const http::Request& request, http::Responder& responder) {
@@ -96,23 +105,22 @@ http::asio::awaitable<void> ApiServer::handle(const http::Request& request,
   const CountedHttp counted(state_->metrics, endpoint_label(route), request.method);
   // Before the phase is looked at, so that drain() misses nobody.
   const Counted generating(state_->generating, route && route->needs == Needs::kGeneration);
-  DecoratedResponder decorated(responder, cors_headers(request), kept_bytes(options_.request_log));
+  const RequestLog& log = *state_->request_log;
+  const bool logs = route && route->needs == Needs::kGeneration;
+  DecoratedResponder decorated(responder, cors_headers(request), logs ? log.wanted_output() : 0);
   if (auto response = refuse(request, route)) {
     co_await decorated.send(std::move(*response));
     co_return;
   }
-  const bool logs =
-      options_.request_log != RequestLogLevel::kOff && route->needs == Needs::kGeneration;
-  std::string described;
-  if (logs) {
-    described = describe_request(request, options_.request_log);
-    log::info("Receive: obj={}", described);
-  }
+  if (!logs) co_return co_await route->handler(request, decorated);
+  const auto start = std::chrono::steady_clock::now();
+  const uint64_t id = next_request_++;
+  log.received(request);
+  if (state_->journal) state_->journal->received(id, request);
   co_await route->handler(request, decorated);
-  if (logs) {
-    log::info("Finish: obj={}, out={}", described,
-              describe_output(decorated.output(), options_.request_log));
-  }
+  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+  if (state_->journal) state_->journal->finished(id, decorated.status());
+  log.finished(request, decorated.output(), decorated.status(), time.count());
 }
 
 std::optional<http::Response> ApiServer::refuse(const http::Request& request,
@@ -167,9 +175,14 @@ http::Response ApiServer::protocol_error(int status, std::string_view message,
 void ApiServer::after(const http::Request& request, int status) {
   state_->metrics.http_answered(endpoint_label(route_of(request.path)), request.method, status);
   if (!options_.access_log) return;
+  const auto excluded = [this](std::string_view path) {
+    return std::ranges::any_of(options_.access_log_excludes, [path](const std::string& prefix) {
+      return path.starts_with(prefix);
+    });
+  };
   if (request.method.empty()) {
     log::warn("Invalid HTTP request received.");
-  } else if (status != 499) {
+  } else if (status != 499 && !excluded(request.path)) {
     log::info("INFO:     {} - \"{} {} HTTP/{}\" {} {}", request.remote, request.method,
               request.target, request.http_1_0 ? "1.0" : "1.1", status,
               http::reason_phrase(status));

@@ -10,21 +10,24 @@
 #include "base/result.h"
 #include "http/server.h"
 #include "server/auth.h"
-#include "server/request_log.h"
 #include "server/route_table.h"
 #include "server/routes.h"
 #include "server/server_state.h"
+#include "server/telemetry/metrics.h"
+#include "server/telemetry/request_log.h"
 
 namespace fathom {
 
 struct ApiServerOptions {
   http::ServerOptions http;
   RouteOptions routes;
-  std::string served_name;  // label of metrics
+  MetricsOptions metrics;
   std::string api_key, admin_key;
   std::string root_path;  // stripped from the front of request paths
   bool access_log = true;
-  RequestLogLevel request_log = RequestLogLevel::kOff;
+  std::vector<std::string> access_log_excludes;  // prefixes of paths
+  RequestLog::Options request_log;
+  std::string crash_dump_folder;  // empty: none
 };
 
 // One thread starts, loads, drains and stops it.
@@ -54,12 +57,14 @@ class ApiServer {
   http::Response protocol_error(int status, std::string_view message, std::string_view path) const;
   void after(const http::Request& request, int status);
   const Route* route_of(std::string_view path) const;
+  Status open_logs();
 
   const ApiServerOptions options_;
   const Auth auth_;
   // Destroyed from the bottom up: the pool posts into http_, whose last coroutines refer to the
   // rest.
   std::unique_ptr<ServerState> state_;
+  std::atomic<uint64_t> next_request_{1};
   Routes routes_;
   std::unique_ptr<http::Server> http_;
   TextPool blocking_{1};

@@ -46,6 +46,20 @@ class FakeEngine final : public EngineControl {
     note(fmt::format("flush {}", seconds));
     return script_.flushes;
   }
+  void pause(PauseMode mode) override { note(fmt::format("pause {}", static_cast<int>(mode))); }
+  void resume() override { note("resume"); }
+  void tune(const EngineTuning& tuning) override {
+    note(fmt::format("tune {} {}", tuning.max_running.value_or(-1),
+                     tuning.sleep_per_step.value_or(-1)));
+  }
+  void start_profile(ProfileRequest request) override { profile_ = std::move(request); }
+  void stop_profile() override {
+    profile_.done({{.phase = "forward", .start = 1, .seconds = 0.5, .step = 7, .prompt_rows = 3}});
+  }
+  Status update_weights(WeightUpdate update) override {
+    note("update " + update.files->location());
+    return {};
+  }
   asio::awaitable<bool> probe(asio::any_io_executor, double) override {
     ++script_.probes;
     co_return script_.answers_probes.load();
@@ -57,13 +71,14 @@ class FakeEngine final : public EngineControl {
     script_.aborts.push_back(std::move(what));
   }
   EngineScript& script_;
+  ProfileRequest profile_;
 };
 
 class ApiServerTest : public testing::Test {
  protected:
   void listen(ApiServerOptions options = {}) {
     options.http.port = 0;
-    options.served_name = "org/model";
+    options.metrics.model_name = "org/model";
     options.access_log = false;
     options.routes.enable_metrics = true;
     options.routes.server_args = {{"model_path", "org/model"}, {"tp_size", 1}};
@@ -205,6 +220,35 @@ TEST_F(ApiServerTest, TheDocumentNamesEveryRoute) {
   for (const auto& [path, methods] : paths.items()) {
     if (path.find('{') != std::string::npos) continue;
     EXPECT_NE(ask("DELETE", path).status, 404) << path;
+  }
+}
+
+TEST_F(ApiServerTest, AdministratorsReachTheEngine) {
+  serve();
+  EXPECT_EQ(ask("POST", "/pause_generation", "", R"({"mode":"retract"})").status, 200);
+  EXPECT_EQ(ask("GET", "/ready").status, 503);
+  EXPECT_EQ(ask("GET", "/ping").status, 200);
+  EXPECT_EQ(ask("GET", "/health").status, 200);
+  EXPECT_EQ(script_.probes, 0) << "a paused engine is not probed";
+  EXPECT_EQ(ask("POST", "/continue_generation").status, 200);
+  EXPECT_EQ(ask("POST", "/slow_down", "", R"({"forward_sleep_time":0.5})").status, 200);
+  EXPECT_EQ(ask("POST", "/set_internal_state", "", R"({"server_args":{"max_running_requests":3}})")
+                .status,
+            200);
+  EXPECT_EQ(ask("POST", "/set_internal_state", "", R"({"server_args":{"max_running_requests":11}})")
+                .status,
+            400);
+  EXPECT_EQ(ask("POST", "/set_internal_state", "", R"({"server_args":[]})").status, 400);
+  EXPECT_EQ(Json::parse(ask("GET", "/server_info").body)["max_running_requests"], 3);
+  EXPECT_THAT(noted(), testing::ElementsAre("pause 1", "resume", "tune -1 0.5", "tune 3 -1"));
+  for (const char* path :
+       {"/pause_generation", "/slow_down", "/set_internal_state", "/configure_logging",
+        "/start_profile", "/update_weights_from_disk", "/get_weights_by_name"}) {
+    for (const char* body : {"[]", "{", "\"x\"",
+                             "{\"mode\":5,\"forward_sleep_time\":\"x\",\"log_level\":1,"
+                             "\"num_steps\":0,\"model_path\":1,\"name\":[]}"}) {
+      EXPECT_EQ(ask("POST", path, "", body).status, 400) << path << " " << body;
+    }
   }
 }
 

@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "base/log.h"
+#include "server/model_checksum.h"
 #include "server/no_tokenizer.h"
+#include "server/schedule_policy.h"
 #include "text/builtin_templates.h"
 #include "text/hub.h"
 #include "weights/gguf/model_files.h"
@@ -41,7 +43,17 @@ HubProgress logging_progress() {
 }
 
 Result<std::shared_ptr<const FileSet>> folder_of(const ServerArgs& args, const std::string& name) {
-  return open_model_files(TRY(locate_model(name, hub_options(args), logging_progress())));
+  return open_model_files(
+      TRY(locate_model(name, hub_options(args), logging_progress())),
+      args.weight_loader_disable_mmap ? FileAccess::kRead : FileAccess::kMap);
+}
+
+// The checkpoint itself, its sums checked.
+Result<std::shared_ptr<const FileSet>> checkpoint_of(const ServerArgs& args,
+                                                     const std::string& name) {
+  auto files = TRY(folder_of(args, name));
+  if (!args.model_checksum.empty()) TRY(verify_checksums(*files, args.model_checksum));
+  return files;
 }
 
 Result<std::shared_ptr<const FileSet>> tokenizer_files(
@@ -83,7 +95,7 @@ std::string launch_command(const ServerArgs& args) {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   std::string line;
   for (std::string word; std::getline(file, word, '\0');) {
-    for (const std::string& key : {args.api_key, args.admin_api_key}) {
+    for (const std::string& key : {args.api_key, args.admin_api_key, args.tls.key_password}) {
       if (key.empty() || !word.ends_with(key)) continue;
       const size_t kept = word.size() - key.size();
       if (kept == 0 || word[kept - 1] == '=') word = word.substr(0, kept) + "***";
@@ -93,19 +105,19 @@ std::string launch_command(const ServerArgs& args) {
   return line;
 }
 
-SchedulePolicy policy_of(std::string_view name) {
-  if (name == "lpm") return SchedulePolicy::kLpm;
-  if (name == "dfs-weight") return SchedulePolicy::kDfsWeight;
-  if (name == "lof") return SchedulePolicy::kLof;
-  if (name == "random") return SchedulePolicy::kRandom;
-  return SchedulePolicy::kFcfs;
+EvictionPolicy eviction_of(std::string_view name) {
+  if (name == "lfu") return EvictionPolicy::kLfu;
+  if (name == "slru") return EvictionPolicy::kSegmentedLru;
+  if (name == "priority") return EvictionPolicy::kPriority;
+  if (name == "tlru") return EvictionPolicy::kTailLru;
+  return EvictionPolicy::kLru;
 }
 
 }  // namespace
 
 Result<LoadedFiles> load_files(const ServerArgs& args, LoadModel demo_model) {
   LoadedFiles files;
-  files.model = args.model_path ? TRY(folder_of(args, *args.model_path)) : demo_model();
+  files.model = args.model_path ? TRY(checkpoint_of(args, *args.model_path)) : demo_model();
   if (args.skip_tokenizer_init) {
     files.tokenizer = no_tokenizer();
     return files;
@@ -138,7 +150,12 @@ EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files) {
   o.random_seed = args.random_seed;
   o.decode_log_interval = args.decode_log_interval;
   o.enable_nan_detection = args.enable_nan_detection;
-  o.scheduler.policy = policy_of(args.schedule_policy);
+  o.eviction = eviction_of(args.radix_eviction_policy);
+  o.waiting_timeout = args.environment.waiting_timeout;
+  o.running_timeout = args.environment.running_timeout;
+  o.max_new_tokens_limit = args.environment.max_new_tokens_limit;
+  o.new_log_style = args.environment.new_log_style;
+  o.scheduler.policy = schedule_policy_of(args.schedule_policy).value_or(SchedulePolicy::kFcfs);
   o.scheduler.max_queued = args.max_queued_requests;
   o.scheduler.max_prefill_tokens = args.max_prefill_tokens;
   o.scheduler.prefill_max_requests = args.prefill_max_requests;
@@ -146,6 +163,9 @@ EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files) {
   o.scheduler.conservativeness = args.schedule_conservativeness;
   o.scheduler.priority_scheduling = args.enable_priority_scheduling;
   o.scheduler.low_priority_values_first = args.schedule_low_priority_values_first;
+  o.scheduler.preemption_threshold = args.preemption_threshold;
+  if (args.retraction_policy == "priority") o.scheduler.retraction = RetractionPolicy::kPriority;
+  o.scheduler.estimate = args.environment.estimate;
   o.scheduler.random_seed = args.random_seed;
   if (!args.skip_tokenizer_init) {
     const Tokenizer& tokenizer = *files.tokenizer;
@@ -168,13 +188,25 @@ ApiServerOptions api_server_options(const ServerArgs& args) {
   o.routes.server_args["launch_command"] = launch_command(args);
   o.routes.health_timeout_seconds = args.environment.health_check_timeout;
   o.routes.enable_metrics = args.enable_metrics;
-  o.served_name = args.served_model_name;
+  o.http.tls = args.tls;
+  o.routes.profile_folder = args.environment.profiler_dir;
+  o.routes.open_model = [args](const std::string& name) { return checkpoint_of(args, name); };
+  o.metrics = {.model_name = args.served_model_name,
+               .extra_labels = args.extra_metric_labels,
+               .first_token_buckets = args.bucket_time_to_first_token,
+               .inter_token_buckets = args.bucket_inter_token_latency,
+               .end_to_end_buckets = args.bucket_e2e_request_latency};
   o.api_key = args.api_key;
   o.admin_key = args.admin_api_key;
   o.root_path = args.fastapi_root_path;
   const std::string& level = args.log_level_http.empty() ? args.log_level : args.log_level_http;
   o.access_log = level == "debug" || level == "info";
-  if (args.log_requests) o.request_log = static_cast<RequestLogLevel>(args.log_requests_level);
+  o.access_log_excludes = args.access_log_exclude_prefixes;
+  o.request_log = {.enabled = args.log_requests,
+                   .level = static_cast<RequestLogLevel>(args.log_requests_level),
+                   .json = args.log_requests_json,
+                   .targets = args.log_requests_target};
+  o.crash_dump_folder = args.crash_dump_folder;
   return o;
 }
 
@@ -209,6 +241,8 @@ Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& fi
   s.trust_request_chat_template = args.trust_request_chat_template;
   s.grammars = args.grammar_backend != "none";
   s.priority_scheduling = args.enable_priority_scheduling;
+  s.abort_on_priority_when_disabled = args.abort_on_priority_when_disabled;
+  s.default_priority = args.default_priority;
   s.max_sequences_per_request = args.max_sequences_per_request;
   if (!args.preferred_sampling_params.empty()) {
     s.native_defaults =
@@ -242,6 +276,7 @@ ModelFacts model_facts(const ServerArgs& args, const LoadedFiles& files, const E
   f.max_request_tokens = engine.max_request_tokens();
   f.max_running = engine.plan().max_running;
   f.page_size = args.page_size;
+  f.available_bytes = memory.available;
   f.weight_bytes = memory.weights;
   f.kv_bytes = memory.kv;
   f.scratch_bytes = memory.scratch;

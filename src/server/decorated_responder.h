@@ -20,10 +20,12 @@ class DecoratedResponder final : public http::Responder {
   http::asio::any_io_executor executor() override { return inner_.executor(); }
   http::asio::awaitable<void> send(http::Response response) override {
     keep(response.body);
+    status_ = response.status;
     decorate(response);
     return inner_.send(std::move(response));
   }
   http::asio::awaitable<bool> begin_stream(http::Response head) override {
+    status_ = head.status;
     decorate(head);
     return inner_.begin_stream(std::move(head));
   }
@@ -38,6 +40,7 @@ class DecoratedResponder final : public http::Responder {
   bool disconnected() const override { return inner_.disconnected(); }
 
   const std::string& output() const { return output_; }
+  int status() const { return status_; }  // 0: nothing was sent
 
  private:
   void decorate(http::Response& response) {
@@ -56,6 +59,7 @@ class DecoratedResponder final : public http::Responder {
   const Headers headers_;
   const size_t keep_bytes_;
   std::string output_;
+  int status_ = 0;
 };
 
 }  // namespace fathom

@@ -25,6 +25,14 @@ class RealEngine final : public EngineControl {
   }
   void abort_all() override { engine_.abort_all(); }
   bool flush_cache(double timeout_seconds) override { return engine_.flush_cache(timeout_seconds); }
+  void pause(PauseMode mode) override { engine_.pause(mode); }
+  void resume() override { engine_.resume(); }
+  void tune(const EngineTuning& tuning) override { engine_.tune(tuning); }
+  void start_profile(ProfileRequest request) override { engine_.start_profile(std::move(request)); }
+  void stop_profile() override { engine_.stop_profile(); }
+  Status update_weights(WeightUpdate update) override {
+    return engine_.update_weights(std::move(update));
+  }
 
   asio::awaitable<bool> probe(asio::any_io_executor executor, double timeout_seconds) override {
     GenerateRequest request;

@@ -18,6 +18,13 @@ class EngineControl {
   virtual void abort_all() = 0;
   // Blocks the calling thread; false: requests are pending, nothing done.
   virtual bool flush_cache(double timeout_seconds) = 0;
+  virtual void pause(PauseMode mode) = 0;
+  virtual void resume() = 0;
+  virtual void tune(const EngineTuning& tuning) = 0;
+  virtual void start_profile(ProfileRequest request) = 0;
+  virtual void stop_profile() = 0;
+  // Blocks the calling thread until the weights are in use or refused.
+  virtual Status update_weights(WeightUpdate update) = 0;
   // Asks for one token. true when the engine answered, or made any step, in time.
   virtual http::asio::awaitable<bool> probe(http::asio::any_io_executor executor,
                                             double timeout_seconds) = 0;

@@ -19,7 +19,8 @@ http::asio::awaitable<void> answer_health(const ServerState& state, double timeo
     EngineControl& engine = *state.model()->engine;
     const EngineStats stats = engine.stats();
     const bool fresh = stats.steps > 0 && stats.last_step_seconds_ago < kFreshSeconds;
-    if (always_probe || !fresh) {
+    // A paused engine answers no probe, and is well.
+    if (!state.paused && !stats.paused && (always_probe || !fresh)) {
       good = co_await engine.probe(responder.executor(), timeout_seconds);
     }
   }
@@ -42,6 +43,12 @@ http::Handler health_generate_handler(const ServerState& state, double timeout_s
 }
 
 http::Handler ready_handler(const ServerState& state) {
+  return [&state](const http::Request&, http::Responder& responder) {
+    return responder.send(empty_response(state.phase() == Phase::kServing && !state.paused));
+  };
+}
+
+http::Handler ping_handler(const ServerState& state) {
   return [&state](const http::Request&, http::Responder& responder) {
     return responder.send(empty_response(state.phase() == Phase::kServing));
   };

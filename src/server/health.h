@@ -10,7 +10,8 @@ namespace fathom {
 http::Handler health_handler(const ServerState& state, double timeout_seconds);
 // /health_generate: always by the probe.
 http::Handler health_generate_handler(const ServerState& state, double timeout_seconds);
-// /ready and /ping: flags only.
+// Flags only: /ready is false while paused, /ping is not.
 http::Handler ready_handler(const ServerState& state);
+http::Handler ping_handler(const ServerState& state);
 
 }  // namespace fathom

@@ -30,6 +30,7 @@ struct ModelFacts {
   int64_t max_request_tokens = 0;  // min(context, pool)
   int32_t max_running = 0;
   int32_t page_size = 1;
+  int64_t available_bytes = 0;  // of memory, after loading
   int64_t weight_bytes = 0, kv_bytes = 0, scratch_bytes = 0;
   int64_t created = 0;         // unix seconds
   double startup_seconds = 0;  // start of the process to ready

@@ -6,12 +6,15 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include "base/log.h"
 #include "server/api_server.h"
 #include "server/assembly.h"
 #include "server/generation/generation.h"
 #include "server/stop_signals.h"
+#include "server/telemetry/request_records.h"
+#include "server/telemetry/trace_exporter.h"
 #include "server/warm_up.h"
 #include "server/watchdog.h"
 
@@ -25,15 +28,19 @@ double now() {
   return SteadyClock().now();
 }
 
-std::string url_of(const std::string& host, uint16_t port) {
+std::string url_of(const std::string& host, uint16_t port, bool secure) {
   const bool bare_ipv6 = host.find(':') != std::string::npos && !host.starts_with('[');
-  return fmt::format("http://{}:{}", bare_ipv6 ? fmt::format("[{}]", host) : host, port);
+  return fmt::format("{}://{}:{}", secure ? "https" : "http",
+                     bare_ipv6 ? fmt::format("[{}]", host) : host, port);
 }
 
 void announce(const ServerArgs& args) {
   log::info("{}", server_args_line(args));
   for (const auto& [flag, why] : args.values.without_effect()) {
     log::info("--{} has no effect on the cpu backend: {}", flag, why);
+  }
+  for (const std::string& name : args.environment.ignored) {
+    log::debug("The environment variable {} has no effect on the cpu backend.", name);
   }
   if (!args.model_path) log::info("No --model-path given: serving the embedded demo model.");
 }
@@ -68,18 +75,50 @@ GenerationRoutes routes_to(GenerationHandlers& handlers) {
           .tokenizer_info = to(&GenerationHandlers::tokenizer_info)};
 }
 
+// What is done with every finished request besides metrics. Empty when nothing is.
+Result<OnFinished> finished_sinks(const ServerArgs& args) {
+  std::vector<OnFinished> sinks;
+  if (args.enable_request_time_stats_logging) {
+    sinks.push_back([](const FinishedRequest& r) { log::info("{}", time_stats_line(r)); });
+  }
+  if (!args.export_metrics_to_file_dir.empty()) {
+    sinks.push_back([files = TRY(MetricsFiles::open(args.export_metrics_to_file_dir))](
+                        const FinishedRequest& r) { files->write(r); });
+  }
+  if (!args.otlp_traces_endpoint.empty()) {
+    sinks.push_back([traces = TRY(TraceExporter::open(args.otlp_traces_endpoint))](
+                        const FinishedRequest& r) { traces->add(r); });
+  }
+  if (sinks.empty()) return OnFinished();
+  return [sinks = std::move(sinks)](const FinishedRequest& r) {
+    for (const OnFinished& sink : sinks) sink(r);
+  };
+}
+
+// --delete-ckpt-after-loading: the weights are in memory, their files are not needed any more.
+void delete_weight_files(const FileSet& model) {
+  for (const std::string& name : model.names()) {
+    if (!name.ends_with(".safetensors") && !name.ends_with(".safetensors.index.json")) continue;
+    std::error_code error;
+    const bool deleted =
+        std::filesystem::remove(std::filesystem::path(model.location()) / name, error);
+    if (!deleted) log::warn("--delete-ckpt-after-loading: {}: {}", name, error.message());
+  }
+}
+
 Status load(const ServerArgs& args, LoadedFiles files, ApiServer& server, Service& service) {
   const Plan plan = TRY(resolve(engine_options(args, files)));
   for (const std::string& note : plan.notes) log::warn("{}", note);
   service.files = std::move(files);
   service.engine = TRY(Engine::create(plan));
   service.grammars = TRY(grammar_compiler(args, service.files, *service.engine));
+  if (args.delete_ckpt_after_loading && args.model_path) delete_weight_files(*service.files.model);
   service.pool = std::make_unique<TextPool>(text_threads());
   service.grammar_pool = std::make_unique<TextPool>(1);
   service.handlers = std::make_unique<GenerationHandlers>(
       *service.engine, service.files.tokenizer, service.files.chat_template,
       TRY(api_settings(args, service.files, *service.engine)), *service.pool, service.grammars.get(),
-      *service.grammar_pool, &server.state().metrics);
+      *service.grammar_pool, &server.state().metrics, TRY(finished_sinks(args)));
   LoadedModel model;
   model.facts =
       model_facts(args, service.files, *service.engine, server.state().seconds_since_start());
@@ -90,15 +129,27 @@ Status load(const ServerArgs& args, LoadedFiles files, ApiServer& server, Servic
 }
 
 // Until the first signal. Aborts the process when the engine stands still with work waiting.
-void serve(const ServerArgs& args, Service& service, StopSignals& signals) {
+void serve(const ServerArgs& args, ServerState& state, Service& service, StopSignals& signals) {
   Watchdog watchdog(args.watchdog_timeout);
+  Watchdog soft_watchdog(args.soft_watchdog_timeout);
+  bool reported = false;  // by the soft one, once per standstill
   while (!signals.wait(kTick)) {
     const EngineStats stats = service.engine->stats();
+    const auto describe = [&stats](double timeout) {
+      return fmt::format(
+          "Watchdog: no step for {:.0f} s with {} running and {} queued requests after {} "
+          "steps; {} of {} KV tokens in use",
+          timeout, stats.running, stats.queued, stats.steps, stats.used_tokens, stats.total_tokens);
+    };
+    const bool slow = soft_watchdog.stuck(stats, now());
+    if (slow && !reported) {
+      log::error("{}.", describe(args.soft_watchdog_timeout));
+      if (state.journal) state.journal->note(describe(args.soft_watchdog_timeout));
+    }
+    reported = slow;
     if (!watchdog.stuck(stats, now())) continue;
-    log::critical(
-        "Watchdog: no step for {:.0f} s with {} running and {} queued requests after {} "
-        "steps; aborting the process.",
-        args.watchdog_timeout, stats.running, stats.queued, stats.steps);
+    log::critical("{}; aborting the process.", describe(args.watchdog_timeout));
+    if (state.journal) state.journal->note(describe(args.watchdog_timeout));
     std::abort();
   }
 }
@@ -114,6 +165,7 @@ void shut_down(const ServerArgs& args, ApiServer& server, Service& service) {
   service.engine->abort_all();
   service.engine->shutdown(force ? 0 : kEngineGraceSeconds);
   server.stop();
+  if (server.state().journal) server.state().journal->remove();
   log::info("INFO:     Application shutdown complete.");
   log::info("INFO:     Finished server process [{}]", getpid());
 }
@@ -125,6 +177,7 @@ Status run(const ServerArgs& args, LoadModel demo_model, StopSignals& signals) {
   Service service;
   const auto failed = [&server](Error error) {
     server->stop();
+    if (server->state().journal) server->state().journal->remove();  // the log says why
     return std::unexpected(std::move(error));
   };
   auto files = load_files(args, demo_model);
@@ -134,7 +187,7 @@ Status run(const ServerArgs& args, LoadModel demo_model, StopSignals& signals) {
   }
   log::info("INFO:     Application startup complete.");
   log::info("INFO:     Uvicorn running on {} (Press CTRL+C to quit)",
-            url_of(args.host, server->port()));
+            url_of(args.host, server->port(), args.tls.enabled()));
   if (!args.skip_server_warmup) {
     if (auto warm = warm_up(*service.engine, *service.files.tokenizer); !warm) {
       return failed(std::move(warm.error()));
@@ -143,7 +196,7 @@ Status run(const ServerArgs& args, LoadModel demo_model, StopSignals& signals) {
   signals.be_graceful();
   server->state().enter(Phase::kServing);
   log::info("The server is fired up and ready to roll!");
-  serve(args, service, signals);
+  serve(args, server->state(), service, signals);
   shut_down(args, *server, service);
   return {};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <ctime>
 
 #include "server/version.h"
@@ -65,7 +66,9 @@ Json load_of(const ModelFacts& facts, const EngineStats& stats, const Sections& 
                {"gen_throughput", stats.gen_throughput},
                {"cache_hit_rate", stats.cache_hit_rate},
                {"utilization", running_share},
-               {"total_prefill_uncached_tokens", stats.prefill_compute_tokens}};
+               {"total_prefill_uncached_tokens", stats.prefill_compute_tokens},
+               {"total_prefill_busy_us",
+                std::llround((stats.prefill_passes.seconds + stats.mixed_passes.seconds) * 1e6)}};
   if (sections.memory) load["memory"] = memory_usage(facts);
   if (sections.queues)
     load["queues"] = {{"waiting", stats.queued}, {"retracted", stats.retractions}};

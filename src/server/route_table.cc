@@ -1,6 +1,7 @@
 #include "server/route_table.h"
 
-#include "server/admin.h"
+#include "server/admin/admin_routes.h"
+#include "server/admin/cache_and_abort.h"
 #include "server/health.h"
 #include "server/info.h"
 #include "server/load_info.h"
@@ -53,12 +54,16 @@ http::Handler metrics_handler(ServerState& state) {
 void add_information(std::vector<Route>& table, const RouteOptions& options, ServerState& state) {
   const auto args = std::make_shared<const Json>(options.server_args);
   const auto model_info_handler =
-      answering(state, [args](const LoadedModel& model, const http::Request&) {
-        return json_response(model_info(model.facts, *args));
+      answering(state, [args, &state](const LoadedModel&, const http::Request&) {
+        return json_response(model_info(state.facts(), *args));
       });
   const auto server_info_handler =
-      answering(state, [args](const LoadedModel& model, const http::Request&) {
-        return json_response(server_info(model.facts, *args, model.engine->stats()));
+      answering(state, [args, &state](const LoadedModel& model, const http::Request&) {
+        Json info = server_info(state.facts(), *args, model.engine->stats());
+        const Json tuned = state.tuned_args();
+        info.update(tuned);
+        for (Json& rank : info["internal_states"]) rank.update(tuned);
+        return json_response(info);
       });
   const auto add = [&table](std::string path, http::Handler handler) -> Route& {
     table.push_back({std::move(path),
@@ -111,7 +116,7 @@ void add_health(std::vector<Route>& table, const RouteOptions& options, ServerSt
   add("/health", health_handler(state, timeout));
   add("/health_generate", health_generate_handler(state, timeout));
   add("/ready", ready_handler(state));
-  add("/ping", ready_handler(state));
+  add("/ping", ping_handler(state));
   if (options.enable_metrics) add("/metrics", metrics_handler(state));
   table.push_back({"/",
                    {"GET", "HEAD"},
@@ -173,30 +178,6 @@ void add_absent(std::vector<Route>& table) {
   }
 }
 
-void add_admin(std::vector<Route>& table, ServerState& state, TextPool& blocking) {
-  const auto add = [&table](std::string path, Methods methods, http::Handler handler) {
-    table.push_back({std::move(path), std::move(methods), Access::kAdmin, Needs::kModel,
-                     ErrorShape::kNative, std::move(handler)});
-  };
-  const Methods either = {"GET", "POST"};
-  add("/flush_cache", either, flush_cache_handler(state, blocking));
-  add("/reset_prefix_cache", {"POST"}, flush_cache_handler(state, blocking));  // vLLM's name
-  add("/abort_request", {"POST"}, abort_request_handler(state));
-  for (const char* path : {"/start_profile", "/stop_profile"}) {
-    add(path, either, refusing_handler("Profiling is not supported by this build yet."));
-  }
-  for (const char* name : {"update_weights_from_tensor", "update_weights_from_distributed",
-                           "init_weights_update_group", "update_weights_from_ipc"}) {
-    add(std::string("/") + name, {"POST"},
-        unsuccessful_handler(std::string(name) + " is not supported by this server"));
-  }
-  for (const char* name :
-       {"open_session", "close_session", "load_lora_adapter", "unload_lora_adapter"}) {
-    add(std::string("/") + name, either,
-        refusing_handler(std::string(name) + " is not supported by this server."));
-  }
-}
-
 void add_document(std::vector<Route>& table) {
   const auto text = std::make_shared<std::string>();
   table.push_back({"/openapi.json",
@@ -221,7 +202,7 @@ std::vector<Route> route_table(const RouteOptions& options, ServerState& state,
   add_health(table, options, state);
   add_information(table, options, state);
   add_absent(table);
-  add_admin(table, state, blocking);
+  add_admin_routes(table, options, state, blocking);
   add_document(table);  // last: it describes the others
   return table;
 }

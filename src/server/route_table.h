@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "server/admin/weights.h"
 #include "server/generation/text_pool.h"
 #include "server/routes.h"
 #include "server/server_state.h"
@@ -12,6 +13,8 @@ namespace fathom {
 struct RouteOptions {
   Json server_args;  // for /server_info; secrets redacted
   double health_timeout_seconds = 20;
+  std::string profile_folder = "/tmp";
+  OpenModel open_model;  // for /update_weights_from_disk
   bool enable_metrics = false;
 };
 

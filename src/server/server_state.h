@@ -4,12 +4,15 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
 
 #include "http/server.h"
 #include "server/engine_control.h"
 #include "server/info.h"
 #include "server/json_text.h"
-#include "server/metrics.h"
+#include "server/telemetry/metrics.h"
+#include "server/telemetry/request_journal.h"
+#include "server/telemetry/request_log.h"
 
 namespace fathom {
 
@@ -30,7 +33,7 @@ struct LoadedModel {
 // Any thread.
 class ServerState {
  public:
-  explicit ServerState(const std::string& served_name) : metrics(served_name) {}
+  explicit ServerState(const MetricsOptions& options) : metrics(options) {}
 
   Phase phase() const { return phase_; }
   // nullptr while loading.
@@ -47,14 +50,43 @@ class ServerState {
   }
   void enter(Phase phase) { phase_ = phase; }
 
+  // The model's facts as of now. Only when loaded.
+  ModelFacts facts() const {
+    ModelFacts facts = model()->facts;
+    std::lock_guard lock(mutex_);
+    if (!model_path_.empty()) facts.model_path = model_path_;
+    if (!weight_version_.empty()) facts.weight_version = weight_version_;
+    return facts;
+  }
+  void weights_changed(const std::string& model_path, const std::optional<std::string>& version) {
+    std::lock_guard lock(mutex_);
+    model_path_ = model_path;
+    if (version) weight_version_ = *version;
+  }
+  // Flags that /set_internal_state has changed since the start.
+  Json tuned_args() const {
+    std::lock_guard lock(mutex_);
+    return tuned_;
+  }
+  void tuned(const Json& args) {
+    std::lock_guard lock(mutex_);
+    tuned_.update(args);
+  }
+
   Metrics metrics;
-  std::atomic<int> generating{0};  // generation requests being answered
+  std::unique_ptr<RequestLog> request_log;  // never null once listening
+  std::unique_ptr<RequestJournal> journal;  // null without --crash-dump-folder
+  std::atomic<bool> paused{false};          // by /pause_generation
+  std::atomic<int> generating{0};           // generation requests being answered
 
  private:
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::atomic<Phase> phase_{Phase::kLoading};
   LoadedModel model_;
   std::atomic<const LoadedModel*> published_{nullptr};
+  mutable std::mutex mutex_;
+  std::string model_path_, weight_version_;  // empty: as loaded
+  Json tuned_ = Json::object();
 };
 
 }  // namespace fathom

@@ -12,7 +12,7 @@ class Watchdog {
 
   // To be asked every second or so.
   bool stuck(const EngineStats& stats, double now) {
-    const bool pending = stats.running + stats.queued > 0;
+    const bool pending = stats.running + stats.queued > 0 && !stats.paused;
     if (!pending || stats.steps != steps_ || since_ < 0) {
       steps_ = stats.steps;
       since_ = now;

@@ -2,24 +2,18 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdlib>
+#include <cmath>
+#include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
+
+#include "server/args/config_file.h"
 
 namespace fathom {
 namespace {
 
 using Json = nlohmann::json;
-
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
-bool is_true(std::string value) {
-  std::transform(value.begin(), value.end(), value.begin(), [](unsigned char c) { return std::tolower(c); });
-  return value == "1" || value == "true" || value == "yes" || value == "on";
-}
 
 // An option's integer within [low, high], or why not.
 Result<std::optional<int64_t>> ranged(const OptionValues& v, std::string_view name, int64_t low,
@@ -40,8 +34,8 @@ Status check_json_object(const OptionValues& v, std::string_view name) {
   return {};
 }
 
-// SGLANG_CPU_OMP_THREADS_BIND: "0-3,8|4-7": core sets per rank, of which one rank takes the first.
-Result<std::vector<int>> parse_cores(std::string_view text) {
+// "0-3,8|4-7": core sets per rank, of which one rank takes the first. `what` is for messages.
+Result<std::vector<int>> parse_cores(std::string_view what, std::string_view text) {
   std::vector<int> cores;
   std::string_view rest = text.substr(0, text.find('|'));
   while (!rest.empty()) {
@@ -57,11 +51,57 @@ Result<std::vector<int>> parse_cores(std::string_view text) {
       good = *dash == '-' && second == std::errc() && stop == end && last >= first && last < 65536;
     }
     if (!good) {
-      return invalid("SGLANG_CPU_OMP_THREADS_BIND: '{}' is not a list of cores such as 0-3,8", text);
+      return invalid("{}: '{}' is not a list of cores such as 0-3,8", what, text);
     }
     for (int core = first; core <= last; ++core) cores.push_back(core);
   }
   return cores;
+}
+
+// --numa-node: the cores of the node of this rank, the first one.
+Result<std::vector<int>> cores_of_node(const std::string& node) {
+  const bool number = !node.empty() && std::ranges::all_of(node, [](char c) { return c >= '0' && c <= '9'; });
+  std::string list;
+  if (number) {
+    std::ifstream file("/sys/devices/system/node/node" + node + "/cpulist");
+    std::getline(file, list);
+  }
+  if (list.empty()) return invalid("argument --numa-node: this machine has no NUMA node '{}'", node);
+  return parse_cores("--numa-node " + node, list);
+}
+
+// Edges of histogram buckets: ascending positive numbers.
+Result<std::vector<double>> buckets(const OptionValues& v, std::string_view name) {
+  std::vector<double> edges;
+  for (const std::string& word : v.list(name)) {
+    double edge = 0;
+    const auto [end, ec] = std::from_chars(word.data(), word.data() + word.size(), edge);
+    if (ec != std::errc() || end != word.data() + word.size() || !std::isfinite(edge) ||
+        edge <= (edges.empty() ? 0 : edges.back())) {
+      return invalid("argument --{}: must be ascending positive numbers, got '{}'", name, word);
+    }
+    edges.push_back(edge);
+  }
+  return edges;
+}
+
+Result<std::map<std::string, std::string>> metric_labels(const OptionValues& v) {
+  constexpr std::string_view kName = "argument --extra-metric-labels";
+  std::map<std::string, std::string> labels;
+  const auto text = v.maybe_text("extra-metric-labels");
+  if (!text) return labels;
+  const Json json = Json::parse(*text, nullptr, false);
+  if (!json.is_object()) return invalid("{}: not a JSON object: {}", kName, *text);
+  for (const auto& [label, value] : json.items()) {
+    const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
+    if (label.empty() || std::isdigit(static_cast<unsigned char>(label[0])) || label.starts_with("__") ||
+        label == "le" || !std::ranges::all_of(label, plain)) {
+      return invalid("{}: '{}' is not a label name", kName, label);
+    }
+    if (!value.is_string()) return invalid("{}: the value of '{}' must be a string", kName, label);
+    labels[label] = value.get<std::string>();
+  }
+  return labels;
 }
 
 uint64_t random_seed() {
@@ -74,7 +114,17 @@ Status read_model(const OptionValues& v, ServerArgs& a) {
   a.tokenizer_path = v.text("tokenizer-path");
   a.skip_tokenizer_init = v.flag("skip-tokenizer-init");
   a.is_embedding = v.flag("is-embedding");
-  a.load_format = v.text("load-format") == "dummy" ? "dummy" : "auto";
+  const std::string format = v.text("load-format");
+  if (format != "auto" && format != "safetensors" && format != "layered" && format != "gguf" &&
+      format != "dummy") {
+    return fail(ErrorCode::kUnsupported, "--load-format {} is not supported; convert to safetensors", format);
+  }
+  a.load_format = format == "dummy" ? "dummy" : "auto";
+  if (const std::string device = v.text("device"); device == "cuda") {
+    return fail(ErrorCode::kUnsupported, "No CUDA device found; use --device cpu");
+  } else if (device != "cpu") {
+    return fail(ErrorCode::kUnsupported, "--device {} is not supported (choose cpu or cuda)", device);
+  }
   a.quantization = v.text("quantization");
   a.torchao_config = v.text("torchao-config");
   a.kv_cache_dtype = v.text("kv-cache-dtype");
@@ -91,6 +141,55 @@ Status read_model(const OptionValues& v, ServerArgs& a) {
   for (const char* name : {"json-model-override-args", "preferred-sampling-params", "default-chat-template-kwargs"}) {
     TRY(check_json_object(v, name));
   }
+  a.weight_loader_disable_mmap = v.flag("weight-loader-disable-mmap");
+  a.model_checksum = v.text("model-checksum");
+  a.delete_ckpt_after_loading = v.flag("delete-ckpt-after-loading");
+  if (a.delete_ckpt_after_loading && !a.weight_loader_disable_mmap) {
+    return fail(ErrorCode::kUnsupported,
+                "--delete-ckpt-after-loading cannot be combined with memory-mapped weights (use "
+                "--weight-loader-disable-mmap)");
+  }
+  return {};
+}
+
+Status read_tls(const OptionValues& v, ServerArgs& a) {
+  a.tls.certificate_file = v.text("ssl-certfile");
+  a.tls.key_file = v.text("ssl-keyfile");
+  a.tls.key_password = v.text("ssl-keyfile-password");
+  a.tls.authorities_file = v.text("ssl-ca-certs");
+  if (a.tls.certificate_file.empty() != a.tls.key_file.empty()) {
+    return invalid("argument --ssl-{}: TLS needs both --ssl-certfile and --ssl-keyfile",
+                   a.tls.key_file.empty() ? "certfile" : "keyfile");
+  }
+  if (a.tls.certificate_file.empty() && (v.given("ssl-ca-certs") || v.given("ssl-keyfile-password"))) {
+    return invalid("argument --ssl-{}: has a meaning only with --ssl-certfile and --ssl-keyfile",
+                   v.given("ssl-ca-certs") ? "ca-certs" : "keyfile-password");
+  }
+  return {};
+}
+
+Status read_telemetry(const OptionValues& v, ServerArgs& a) {
+  a.log_requests = v.flag("log-requests");
+  a.log_requests_level = static_cast<int>(*TRY(ranged(v, "log-requests-level", 0, 3)));
+  a.log_requests_json = v.text("log-requests-format") == "json";
+  a.log_requests_target = v.list("log-requests-target");
+  a.access_log_exclude_prefixes = v.list("uvicorn-access-log-exclude-prefixes");
+  a.enable_metrics = v.flag("enable-metrics");
+  a.bucket_time_to_first_token = TRY(buckets(v, "bucket-time-to-first-token"));
+  a.bucket_inter_token_latency = TRY(buckets(v, "bucket-inter-token-latency"));
+  a.bucket_e2e_request_latency = TRY(buckets(v, "bucket-e2e-request-latency"));
+  a.extra_metric_labels = TRY(metric_labels(v));
+  a.enable_request_time_stats_logging = v.flag("enable-request-time-stats-logging");
+  if (v.flag("export-metrics-to-file")) {
+    a.export_metrics_to_file_dir = v.text("export-metrics-to-file-dir");
+    if (a.export_metrics_to_file_dir.empty()) {
+      return invalid("argument --export-metrics-to-file: needs --export-metrics-to-file-dir");
+    }
+  }
+  a.crash_dump_folder = v.text("crash-dump-folder");
+  a.watchdog_timeout = *v.number("watchdog-timeout");
+  a.soft_watchdog_timeout = v.number("soft-watchdog-timeout").value_or(0);
+  if (v.flag("enable-trace")) a.otlp_traces_endpoint = v.text("otlp-traces-endpoint");
   return {};
 }
 
@@ -101,9 +200,6 @@ Status read_http(const OptionValues& v, ServerArgs& a) {
   a.admin_api_key = v.text("admin-api-key");
   a.log_level = v.text("log-level");
   a.log_level_http = v.maybe_text("log-level-http").value_or(a.log_level);
-  a.log_requests = v.flag("log-requests");
-  a.log_requests_level = static_cast<int>(*TRY(ranged(v, "log-requests-level", 0, 3)));
-  a.enable_metrics = v.flag("enable-metrics");
   a.enable_cache_report = v.flag("enable-cache-report");
   a.stream_interval = static_cast<int>(*TRY(ranged(v, "stream-interval", 1, 1 << 20)));
   a.incremental_streaming_output = v.flag("incremental-streaming-output");
@@ -111,7 +207,6 @@ Status read_http(const OptionValues& v, ServerArgs& a) {
   a.allow_auto_truncate = v.flag("allow-auto-truncate");
   a.skip_server_warmup = v.flag("skip-server-warmup");
   a.fastapi_root_path = v.text("fastapi-root-path");
-  a.watchdog_timeout = *v.number("watchdog-timeout");
   a.max_sequences_per_request = *TRY(ranged(v, "max-sequences-per-request", 1, 1 << 20));
   a.max_top_logprobs = *TRY(ranged(v, "max-top-logprobs", 0, 1 << 24));
   a.max_body_bytes = *TRY(ranged(v, "max-request-body-bytes", 1024, int64_t{1} << 40));
@@ -144,6 +239,18 @@ Status read_engine(const OptionValues& v, ServerArgs& a) {
   }
   a.enable_priority_scheduling = v.flag("enable-priority-scheduling");
   a.schedule_low_priority_values_first = v.flag("schedule-low-priority-values-first");
+  a.abort_on_priority_when_disabled = v.flag("abort-on-priority-when-disabled");
+  constexpr int64_t kAnyLow = std::numeric_limits<int64_t>::min();
+  constexpr int64_t kAnyHigh = std::numeric_limits<int64_t>::max();
+  // Without a value of their own, requests are the least urgent ones.
+  const int64_t least = a.schedule_low_priority_values_first ? kAnyHigh : kAnyLow;
+  a.default_priority = TRY(ranged(v, "default-priority-value", kAnyLow, kAnyHigh))
+                           .value_or(a.enable_priority_scheduling ? least : 0);
+  if (a.enable_priority_scheduling && !v.flag("disable-priority-preemption")) {
+    a.preemption_threshold = *TRY(ranged(v, "priority-scheduling-preemption-threshold", 0, kAnyHigh));
+  }
+  a.retraction_policy = v.text("retraction-policy");
+  a.radix_eviction_policy = v.text("radix-eviction-policy");
   a.page_size = *TRY(small("page-size", 1));
   a.disable_radix_cache = v.flag("disable-radix-cache");
   const auto seed = TRY(ranged(v, "random-seed", 0, INT64_MAX));
@@ -157,7 +264,10 @@ Status read_engine(const OptionValues& v, ServerArgs& a) {
                         ? v.text("cpu-kernel-target")
                         : a.environment.kernel_target;
   a.float_activations = v.text("cpu-activation-dtype") == "float32";
-  a.cores = TRY(parse_cores(a.environment.cpu_threads_bind));
+  a.cores = TRY(parse_cores("SGLANG_CPU_OMP_THREADS_BIND", a.environment.cpu_threads_bind));
+  if (const auto nodes = v.list("numa-node"); a.cores.empty() && !nodes.empty()) {
+    a.cores = TRY(cores_of_node(nodes[0]));
+  }
   a.threads = *TRY(small("threads", 0));
   if (a.threads == 0 && !a.cores.empty()) a.threads = static_cast<int>(a.cores.size());
   if (a.threads == 0 && a.environment.omp_threads) a.threads = *a.environment.omp_threads;
@@ -185,11 +295,15 @@ std::string snake(std::string_view name) {
 
 bool is_about_help(std::string_view name) { return name == "help" || name == "help-markdown" || name == "dry-run"; }
 
+bool is_secret(std::string_view name) {
+  return name.ends_with("api-key") || name.ends_with("password");
+}
+
 nlohmann::ordered_json all_args(const ServerArgs& a) {
   nlohmann::ordered_json json;
   for (const Option& option : a.values.table()) {
     if (is_about_help(option.name)) continue;
-    const bool secret = option.name.ends_with("api-key") && a.values.given(option.name);
+    const bool secret = is_secret(option.name) && a.values.given(option.name);
     json[snake(option.name)] = secret ? Json("***") : json_of(a.values, option);
   }
   json["served_model_name"] = a.served_model_name;
@@ -202,30 +316,18 @@ nlohmann::ordered_json all_args(const ServerArgs& a) {
 
 }  // namespace
 
-Environment Environment::read() {
-  Environment e;
-  e.hf_home = variable("HF_HOME");
-  if (e.hf_home.empty()) e.hf_home = variable("HOME") + "/.cache/huggingface";
-  e.hf_hub_cache = variable("HF_HUB_CACHE");
-  if (e.hf_hub_cache.empty()) e.hf_hub_cache = e.hf_home + "/hub";
-  e.hf_endpoint = variable("HF_ENDPOINT");
-  e.hf_token = variable("HF_TOKEN");
-  e.hf_offline = is_true(variable("HF_HUB_OFFLINE"));
-  e.cpu_threads_bind = variable("SGLANG_CPU_OMP_THREADS_BIND");
-  if (e.cpu_threads_bind == "all") e.cpu_threads_bind.clear();
-  const int threads = std::atoi(variable("OMP_NUM_THREADS").c_str());
-  if (threads > 0) e.omp_threads = threads;
-  e.kernel_target = variable("FATHOM_KERNEL_TARGET");
-  const double timeout = std::atof(variable("SGLANG_HEALTH_CHECK_TIMEOUT").c_str());
-  if (timeout > 0) e.health_check_timeout = timeout;
-  return e;
-}
-
 Result<ServerArgs> parse_server_args(std::span<const std::string> words, const Environment& environment) {
-  return read_server_args(TRY(parse_options(server_options(), words)), environment);
+  OptionValues values = TRY(parse_options(server_options(), words));
+  if (const auto config = values.maybe_text("config")) {
+    std::vector<std::string> all = TRY(read_config_file(*config, server_options()));
+    all.insert(all.end(), words.begin(), words.end());  // the command line comes last and wins
+    values = TRY(parse_options(server_options(), all));
+  }
+  return read_server_args(std::move(values), environment);
 }
 
 Result<ServerArgs> read_server_args(OptionValues values, const Environment& environment) {
+  if (!environment.error.empty()) return invalid("{}", environment.error);
   ServerArgs args(std::move(values));
   args.environment = environment;
   const OptionValues& v = args.values;
@@ -233,6 +335,8 @@ Result<ServerArgs> read_server_args(OptionValues values, const Environment& envi
   args.dry_run = v.flag("dry-run");
   TRY(read_model(v, args));
   TRY(read_http(v, args));
+  TRY(read_tls(v, args));
+  TRY(read_telemetry(v, args));
   TRY(read_engine(v, args));
   return args;
 }

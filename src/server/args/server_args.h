@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/option_table.h"
+#include "http/tls.h"
+#include "sched/scheduler.h"
 
 namespace fathom {
 
@@ -20,6 +23,13 @@ struct Environment {
   std::optional<int> omp_threads;
   std::string kernel_target;     // FATHOM_KERNEL_TARGET
   double health_check_timeout = 20;
+  std::optional<double> waiting_timeout, running_timeout;  // SGLANG_REQ_{WAITING,RUNNING}_TIMEOUT, seconds
+  std::optional<int64_t> max_new_tokens_limit;             // SGLANG_MAX_NEW_TOKENS_LIMIT
+  OutputEstimate estimate;
+  std::string profiler_dir = "/tmp";  // SGLANG_TORCH_PROFILER_DIR
+  bool new_log_style = false;         // SGLANG_LOG_STYLE=new
+  std::vector<std::string> ignored;   // set, known, without effect here
+  std::string error;                  // what is wrong with one of them
   static Environment read();
 };
 
@@ -39,15 +49,16 @@ struct ServerArgs {
   std::string json_model_override_args;
   std::string preferred_sampling_params;  // JSON object or empty
   std::string sampling_defaults;          // "model" or "openai"
+  bool weight_loader_disable_mmap = false;
+  bool delete_ckpt_after_loading = false;
+  std::string model_checksum;             // file with SHA-256 sums, or empty
 
   // HTTP.
   std::string host;
   uint16_t port = 30000;
   std::string api_key, admin_api_key;
   std::string log_level, log_level_http;
-  bool log_requests = false;
-  int log_requests_level = 2;
-  bool enable_metrics = false;
+  http::TlsFiles tls;
   bool enable_cache_report = false;
   int stream_interval = 1;
   bool incremental_streaming_output = false;
@@ -58,12 +69,27 @@ struct ServerArgs {
   std::string weight_version;
   std::string fastapi_root_path;
   std::string default_chat_template_kwargs;  // JSON object or empty
-  double watchdog_timeout = 300;
   int64_t max_sequences_per_request = 4096;
   int64_t max_top_logprobs = 4096;
   int64_t max_body_bytes = 64 << 20;
   int64_t timeout_keep_alive = 75;
   int64_t graceful_exit_timeout = 300;
+
+  // Logs, metrics, traces.
+  bool log_requests = false;
+  int log_requests_level = 2;
+  bool log_requests_json = false;
+  std::vector<std::string> log_requests_target;  // "stdout" or folders; empty: the log
+  std::vector<std::string> access_log_exclude_prefixes;
+  bool enable_metrics = false;
+  std::vector<double> bucket_time_to_first_token, bucket_inter_token_latency,
+      bucket_e2e_request_latency;  // seconds; empty: SGLang's
+  std::map<std::string, std::string> extra_metric_labels;
+  bool enable_request_time_stats_logging = false;
+  std::string export_metrics_to_file_dir;  // empty: no export
+  std::string crash_dump_folder;
+  double watchdog_timeout = 300, soft_watchdog_timeout = 0;  // seconds; 0: never
+  std::string otlp_traces_endpoint;        // empty: no traces
 
   // Engine.
   std::optional<double> mem_fraction_static;
@@ -75,6 +101,10 @@ struct ServerArgs {
   double schedule_conservativeness = 1.0;
   bool enable_priority_scheduling = false;
   bool schedule_low_priority_values_first = false;
+  bool abort_on_priority_when_disabled = false;
+  int64_t default_priority = 0;
+  std::optional<int64_t> preemption_threshold;
+  std::string retraction_policy, radix_eviction_policy;
   int32_t page_size = 1;
   bool disable_radix_cache = false;
   bool mixed_chunk = true;

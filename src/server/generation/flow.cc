@@ -20,10 +20,11 @@ http::Response event_stream() {
 
 }  // namespace
 
-Flow::Flow(const GenerationHandlers::Submit& submit, Metrics* metrics, http::Responder& responder,
-           api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape)
+Flow::Flow(const GenerationHandlers::Submit& submit, Metrics* metrics, const OnFinished& on_finished,
+           http::Responder& responder, api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape)
     : submit_(submit),
       metrics_(metrics),
+      on_finished_(on_finished),
       responder_(responder),
       requests_(std::move(prepared.requests)),
       choices_(std::move(prepared.choices)),
@@ -31,7 +32,8 @@ Flow::Flow(const GenerationHandlers::Submit& submit, Metrics* metrics, http::Res
       shape_(shape),
       channel_(std::make_shared<http::Channel<News>>(responder.executor())),
       progress_(choices_.size()),
-      unfinished_(choices_.size()) {
+      unfinished_(choices_.size()),
+      tokenize_seconds_(seconds_between(shape_.start, Clock::now())) {
   format_->set_prompts(std::move(prepared.prompt_ids));
 }
 
@@ -162,8 +164,12 @@ void Flow::observe(const Progress& progress, int64_t new_tokens) {
 }
 
 void Flow::report(bool aborted) {
-  if (!metrics_) return;
-  FinishedRequest finished;
+  if (!metrics_ && !on_finished_) return;
+  FinishedRequest finished{.rid = choices_[0].rid(),
+                           .path = shape_.path,
+                           .trace_parent = shape_.trace_parent,
+                           .samples = static_cast<int64_t>(choices_.size()),
+                           .tokenize_seconds = tokenize_seconds_};
   for (size_t i = 0; i < choices_.size(); ++i) {
     const api::Choice& choice = choices_[i];
     finished.generated_tokens += choice.completion_tokens();
@@ -179,7 +185,15 @@ void Flow::report(bool aborted) {
       });
   finished.total_seconds = seconds_between(shape_.start, Clock::now());
   finished.first_token_seconds = first_token_seconds_;
-  metrics_->finished(finished);
+  const auto& end = choices_[0].finish();
+  finished.finish_reason = !end || end->kind == FinishReason::Kind::kAbort ? "abort"
+                           : end->kind == FinishReason::Kind::kStop        ? "stop"
+                                                                           : "length";
+  finished.arrival = std::chrono::system_clock::now() -
+                     std::chrono::duration_cast<std::chrono::system_clock::duration>(
+                         std::chrono::duration<double>(finished.total_seconds));
+  if (metrics_) metrics_->finished(finished);
+  if (on_finished_) on_finished_(finished);
 }
 
 }  // namespace fathom

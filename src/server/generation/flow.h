@@ -11,7 +11,7 @@
 #include "http/channel.h"
 #include "http/server.h"
 #include "server/generation/generation.h"
-#include "server/metrics.h"
+#include "server/telemetry/metrics.h"
 
 namespace fathom {
 
@@ -23,11 +23,13 @@ class Flow {
     int64_t stream_interval = 1;
     int64_t samples = 1;  // per prompt
     Clock::time_point start;
+    std::string path;          // of the request
+    std::string trace_parent;  // its header traceparent
   };
 
   // All references outlive run().
-  Flow(const GenerationHandlers::Submit& submit, Metrics* metrics, http::Responder& responder,
-       api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape);
+  Flow(const GenerationHandlers::Submit& submit, Metrics* metrics, const OnFinished& on_finished,
+       http::Responder& responder, api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape);
 
   boost::asio::awaitable<void> run();
 
@@ -57,6 +59,7 @@ class Flow {
 
   const GenerationHandlers::Submit& submit_;
   Metrics* metrics_;
+  const OnFinished& on_finished_;
   http::Responder& responder_;
   std::vector<GenerateRequest> requests_;
   std::vector<api::Choice> choices_;
@@ -69,6 +72,7 @@ class Flow {
   size_t newest_ = 0;  // choice of the last event
   std::optional<api::Failure> failure_;
   double first_token_seconds_ = 0;
+  double tokenize_seconds_;
 };
 
 }  // namespace fathom

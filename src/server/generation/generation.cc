@@ -104,12 +104,14 @@ awaitable<void> run_flow(const GenerationHandlers::Parts& parts, const http::Req
   if (!ready) co_return co_await send_failure(responder, ready.error(), shape);
   const auto compiled = co_await compile_grammars(parts, responder, ready->prepared.requests);
   if (!compiled) co_return co_await send_failure(responder, compiled.error(), shape);
-  Flow flow(parts.submit, parts.metrics, responder, std::move(ready->prepared),
+  Flow flow(parts.submit, parts.metrics, parts.on_finished, responder, std::move(ready->prepared),
             std::move(ready->format),
             {.stream = ready->stream,
              .stream_interval = ready->stream_interval,
              .samples = ready->samples,
-             .start = start});
+             .start = start,
+             .path = request.path,
+             .trace_parent = std::string(request.header("traceparent"))});
   co_await flow.run();
 }
 

@@ -12,7 +12,7 @@
 #include "grammar/compiler.h"
 #include "http/server.h"
 #include "server/generation/text_pool.h"
-#include "server/metrics.h"
+#include "server/telemetry/metrics.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -31,6 +31,7 @@ class GenerationHandlers {
     GrammarCompiler* grammars = nullptr;  // null: none are served; outlives this
     TextPool* grammar_pool = nullptr;     // where they are compiled, so that none waits for texts
     Metrics* metrics = nullptr;  // may be null; outlives this
+    OnFinished on_finished;      // may be empty
   };
 
   explicit GenerationHandlers(Parts parts) : parts_(std::move(parts)) {}
@@ -38,7 +39,7 @@ class GenerationHandlers {
   GenerationHandlers(Engine& engine, std::shared_ptr<const Tokenizer> tokenizer,
                      std::shared_ptr<const ChatTemplate> chat_template, api::Settings settings,
                      TextPool& pool, GrammarCompiler* grammars, TextPool& grammar_pool,
-                     Metrics* metrics)
+                     Metrics* metrics, OnFinished on_finished = {})
       : GenerationHandlers(Parts{.submit =
                                      [&engine](GenerateRequest request, OnTokens on_tokens) {
                                        return engine.submit(std::move(request),
@@ -50,7 +51,8 @@ class GenerationHandlers {
                                  .pool = &pool,
                                  .grammars = grammars,
                                  .grammar_pool = &grammar_pool,
-                                 .metrics = metrics}) {}
+                                 .metrics = metrics,
+                                 .on_finished = std::move(on_finished)}) {}
 
   using Done = boost::asio::awaitable<void>;
   Done generate(const http::Request& request, http::Responder& responder);     // /generate

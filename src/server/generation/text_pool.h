@@ -3,6 +3,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cstddef>
@@ -15,6 +16,12 @@ class TextPool {
  public:
   explicit TextPool(size_t threads) : pool_(threads) {}
   ~TextPool() { pool_.join(); }
+
+  // Runs `work` on the pool some time; nobody waits for it.
+  template <class Work>
+  void post(Work work) {
+    boost::asio::post(pool_, std::move(work));
+  }
 
   // Runs `work` on the pool and continues on the caller's executor.
   template <class Work>

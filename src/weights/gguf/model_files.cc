@@ -160,13 +160,14 @@ Result<std::shared_ptr<const FileSet>> open_gguf(std::shared_ptr<const FileSet> 
 
 }  // namespace
 
-Result<std::shared_ptr<const FileSet>> open_model_files(const fs::path& path) {
+Result<std::shared_ptr<const FileSet>> open_model_files(const fs::path& path,
+                                                        FileAccess access) {
   std::error_code error;
   if (path.extension() == ".gguf" && fs::is_regular_file(path, error)) {
     const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
-    return open_gguf(TRY(FileSet::folder(parent)), path.filename().string(), false);
+    return open_gguf(TRY(open_folder(parent, access)), path.filename().string(), false);
   }
-  auto folder = TRY(FileSet::folder(path));
+  auto folder = TRY(open_folder(path, access));
   std::vector<std::string> models;
   for (const std::string& name : folder->names()) {
     if (name.ends_with(".safetensors")) return folder;

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "base/file_set.h"
+#include "base/open_folder.h"
 #include "weights/gguf/gguf.h"
 
 namespace fathom {
@@ -14,7 +14,8 @@ namespace fathom {
 // The files of a model: a folder in Hugging Face format, a GGUF file (any part of a split one), or
 // a folder that holds one GGUF model. In the last case files beside the GGUF (a tokenizer.json,
 // say) are preferred to what its metadata says. Errors name the file, key and remedy.
-Result<std::shared_ptr<const FileSet>> open_model_files(const std::filesystem::path& path);
+Result<std::shared_ptr<const FileSet>> open_model_files(
+    const std::filesystem::path& path, FileAccess access = FileAccess::kMap);
 
 // config.json of a model of architecture deepseek2, in llama.cpp's conventions.
 Result<std::string> config_json_of(const GgufFile& model);

@@ -1,4 +1,4 @@
-#include "server/admin.h"
+#include "server/admin/cache_and_abort.h"
 
 #include <charconv>
 #include <cmath>

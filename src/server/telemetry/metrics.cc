@@ -1,4 +1,4 @@
-#include "server/metrics.h"
+#include "server/telemetry/metrics.h"
 
 #include <prometheus/counter.h>
 #include <prometheus/family.h>
@@ -7,10 +7,11 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <array>
 #include <mutex>
 
-#include "server/process_usage.h"
+#include "server/telemetry/process_usage.h"
 
 namespace fathom {
 namespace {
@@ -28,6 +29,9 @@ const Buckets kPerToken = {.002, .004, .006, .008, .01, .015, .02, .025, .03, .0
                            .08,  .1,   .2,   .4,   .6,  .8,   1,   2,    4,   6,    8};
 const Buckets kEndToEnd = {.1, .2, .4, .6, .8,  1,   2,   4,   6,    8,    10,
                            20, 40, 60, 80, 100, 200, 400, 600, 1200, 1800, 2400};
+const Buckets kStage = {.001, .005, .01, .05, .1, .2, .5, 1, 2, 5, 10, 20, 50, 100, 200, 400};
+const Buckets kGrammar = {0, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60, 90, 120, 240};
+const Buckets kEviction(DurationCounts::kEdges.begin(), DurationCounts::kEdges.end());
 const Buckets kQueue = {0, .001, .005, .01, .05, .1, .2, .5, 1,   2,   3,
                         4, 5,    10,   15,  20,  30, 40, 50, 100, 200, 400};
 
@@ -52,6 +56,33 @@ class FollowingCounter {
   Counter& counter_;
 };
 
+const Buckets& chosen(const std::vector<double>& given, const Buckets& otherwise) {
+  return given.empty() ? otherwise : given;
+}
+
+// A histogram that follows counts kept elsewhere.
+class FollowingHistogram {
+ public:
+  explicit FollowingHistogram(Histogram& histogram) : histogram_(histogram) {}
+  void follow(const DurationCounts& now) {
+    std::vector<double> more(now.counts.size());
+    for (size_t i = 0; i < more.size(); ++i) {
+      more[i] = static_cast<double>(now.counts[i] - seen_.counts[i]);
+    }
+    histogram_.ObserveMultiple(more, now.seconds - seen_.seconds);
+    seen_ = now;
+  }
+
+ private:
+  Histogram& histogram_;
+  DurationCounts seen_;
+};
+
+Labels with(Labels labels, const std::map<std::string, std::string>& more) {
+  labels.insert(more.begin(), more.end());
+  return labels;
+}
+
 std::string known_method(std::string_view method) {
   constexpr std::array<std::string_view, 7> kKnown = {"GET",   "POST",    "PUT",   "HEAD",
                                                       "PATCH", "OPTIONS", "DELETE"};
@@ -64,13 +95,12 @@ std::string known_method(std::string_view method) {
 }  // namespace
 
 struct Metrics::Impl {
-  explicit Impl(const std::string& model_name)
-      : model{{"model_name", model_name}},
-        scheduler{{"model_name", model_name},
-                  {"engine_type", "unified"},
-                  {"tp_rank", "0"},
-                  {"pp_rank", "0"},
-                  {"moe_ep_rank", "0"}} {}
+  explicit Impl(const MetricsOptions& o)
+      : options(o),
+        model(with({{"model_name", o.model_name}}, o.extra_labels)),
+        scheduler(with(
+            {{"engine_type", "unified"}, {"tp_rank", "0"}, {"pp_rank", "0"}, {"moe_ep_rank", "0"}},
+            model)) {}
 
   Gauge& gauge(const char* name, const char* help) {
     return prometheus::BuildGauge()
@@ -79,13 +109,14 @@ struct Metrics::Impl {
         .Register(registry)
         .Add(scheduler);
   }
-  Counter& counter(const char* name, const char* help, Labels extra, const Labels& common) {
-    extra.insert(common.begin(), common.end());
+  Family<Counter>& counters(const char* name, const char* help) {
     return prometheus::BuildCounter()
         .Name(std::string("sglang:") + name)
         .Help(help)
-        .Register(registry)
-        .Add(extra);
+        .Register(registry);
+  }
+  Counter& counter(const char* name, const char* help, const Labels& extra, const Labels& common) {
+    return counters(name, help).Add(with(extra, common));
   }
   Histogram& histogram(const char* name, const char* help, const Buckets& edges) {
     return prometheus::BuildHistogram()
@@ -95,6 +126,7 @@ struct Metrics::Impl {
         .Add(model, edges);
   }
 
+  const MetricsOptions options;
   Registry registry;
   const Labels model;
   const Labels scheduler;
@@ -123,26 +155,49 @@ struct Metrics::Impl {
   Gauge& weight_gb = gauge("weight_memory_usage_gb", "Memory of the weights");
   Gauge& kv_gb = gauge("kv_cache_memory_usage_gb", "Memory of the KV pool");
   Gauge& cuda_graph = gauge("is_cuda_graph", "Whether the last decode used a CUDA graph");
-  Gauge& startup_seconds =
-      prometheus::BuildGauge()
-          .Name("sglang:startup_time_seconds")
-          .Help("Time from the start of the process until it was ready")
-          .Register(registry)
-          .Add(Labels{{"model_name", model.at("model_name")}, {"phase", "total"}});
+  Gauge& startup_seconds = prometheus::BuildGauge()
+                               .Name("sglang:startup_time_seconds")
+                               .Help("Time from the start of the process until it was ready")
+                               .Register(registry)
+                               .Add(with({{"phase", "total"}}, model));
+  Gauge& startup_memory =
+      gauge("startup_available_gpu_memory_gb", "Memory available after loading");
+  Gauge& context_sum = gauge("decode_sum_seq_lens", "Tokens of all running requests together");
+  Gauge& accept_length = gauge("spec_accept_length", "Tokens accepted per speculation");
+  Gauge& accept_rate = gauge("spec_accept_rate", "Share of drafted tokens that was accepted");
 
   FollowingCounter retractions{
       counter("num_retracted_requests_total", "Retractions", {}, scheduler)};
   FollowingCounter evicted{
       counter("evicted_tokens_total", "Tokens evicted from the prefix cache", {}, scheduler)};
-  Family<Counter>& realtime_tokens = prometheus::BuildCounter()
-                                         .Name("sglang:realtime_tokens_total")
-                                         .Help("Tokens by how they came about, counted per step")
-                                         .Register(registry);
-  Labels with_mode(const char* mode) {
-    Labels labels = scheduler;
-    labels["mode"] = mode;
-    return labels;
-  }
+  FollowingCounter retracted_input{counter("num_retracted_input_tokens_total",
+                                           "Prompt tokens of retracted requests", {}, scheduler)};
+  FollowingCounter retracted_output{counter("num_retracted_output_tokens_total",
+                                            "Generated tokens of retracted requests", {},
+                                            scheduler)};
+  FollowingCounter idle_seconds{
+      counter("scheduler_idle_seconds_total", "Time without any request", {}, scheduler)};
+  FollowingHistogram evictions{
+      histogram("eviction_duration_seconds", "Time to evict cached prefixes", kEviction)};
+  Family<Counter>& forward_seconds =
+      counters("forward_execution_seconds_total", "Time in forward passes, by what they computed");
+  FollowingCounter prefill_seconds{forward_seconds.Add(with({{"category", "extend"}}, scheduler))};
+  FollowingCounter decode_seconds{forward_seconds.Add(with({{"category", "decode"}}, scheduler))};
+  FollowingCounter mixed_seconds{forward_seconds.Add(with({{"category", "mixed"}}, scheduler))};
+  // There are no CUDA graphs: all passes are counted under "none".
+  Family<Counter>& passes =
+      counters("cuda_graph_passes_total", "Forward passes with and without a CUDA graph");
+  FollowingCounter decode_passes{passes.Add(with_mode("decode_none"))};
+  FollowingCounter prefill_passes{passes.Add(with_mode("prefill_none"))};
+  FollowingCounter graph_passes{passes.Add(with_mode("decode_cuda_graph"))};
+  Family<Counter>& effective_tokens =
+      counters("prefill_effective_tokens_total",
+               "Prompt tokens without those that retractions made necessary again");
+  FollowingCounter effective_computed{effective_tokens.Add(with_mode("prefill_compute"))};
+  FollowingCounter effective_cached{effective_tokens.Add(with_mode("prefill_cache"))};
+  Family<Counter>& realtime_tokens =
+      counters("realtime_tokens_total", "Tokens by how they came about, counted per step");
+  Labels with_mode(const char* mode) { return with({{"mode", mode}}, scheduler); }
   FollowingCounter computed{realtime_tokens.Add(with_mode("prefill_compute"))};
   FollowingCounter cached{realtime_tokens.Add(with_mode("prefill_cache"))};
   FollowingCounter decoded{realtime_tokens.Add(with_mode("decode"))};
@@ -153,21 +208,11 @@ struct Metrics::Impl {
     Counter& prompt_tokens;
     Counter& generated_tokens;
   };
-  Family<Counter>& requests_family = prometheus::BuildCounter()
-                                         .Name("sglang:num_requests_total")
-                                         .Help("Requests finished")
-                                         .Register(registry);
-  Family<Counter>& prompt_family = prometheus::BuildCounter()
-                                       .Name("sglang:prompt_tokens_total")
-                                       .Help("Prompt tokens processed")
-                                       .Register(registry);
-  Family<Counter>& generation_family = prometheus::BuildCounter()
-                                           .Name("sglang:generation_tokens_total")
-                                           .Help("Tokens generated")
-                                           .Register(registry);
+  Family<Counter>& requests_family = counters("num_requests_total", "Requests finished");
+  Family<Counter>& prompt_family = counters("prompt_tokens_total", "Prompt tokens processed");
+  Family<Counter>& generation_family = counters("generation_tokens_total", "Tokens generated");
   PerKind kind(const char* streaming) {
-    Labels labels = model;
-    labels["is_streaming"] = streaming;
+    const Labels labels = with({{"is_streaming", streaming}}, model);
     return {requests_family.Add(labels), prompt_family.Add(labels), generation_family.Add(labels)};
   }
   std::array<PerKind, 2> kinds = {kind("false"), kind("true")};
@@ -176,17 +221,29 @@ struct Metrics::Impl {
   Counter& aborted = counter("num_aborted_requests_total", "Requests aborted", {}, model);
   Counter& structured =
       counter("num_so_requests_total", "Requests with structured output", {}, model);
+  Counter& verify_calls =
+      counter("spec_verify_calls_total", "Verifications of drafted tokens", {}, model);
+  Counter& grammars = counter("num_grammar_total", "Grammars asked for", {}, scheduler);
+  Counter& grammar_hits =
+      counter("num_grammar_cache_hit_total", "Grammars found compiled", {}, scheduler);
+  Counter& grammars_aborted =
+      counter("num_grammar_aborted_total", "Grammars given up", {}, scheduler);
+  Counter& grammar_timeouts =
+      counter("num_grammar_timeout_total", "Grammars that took too long to compile", {}, scheduler);
+  Histogram& grammar_seconds =
+      histogram("grammar_compilation_time_seconds", "Time to compile a grammar", kGrammar);
 
-  Histogram& first_token =
-      histogram("time_to_first_token_seconds", "Arrival to first token", kFirstToken);
-  Histogram& inter_token =
-      histogram("inter_token_latency_seconds", "Time between tokens", kPerToken);
+  Histogram& first_token = histogram("time_to_first_token_seconds", "Arrival to first token",
+                                     chosen(options.first_token_buckets, kFirstToken));
+  Histogram& inter_token = histogram("inter_token_latency_seconds", "Time between tokens",
+                                     chosen(options.inter_token_buckets, kPerToken));
   Histogram& older_inter_token =
-      histogram("time_per_output_token_seconds", "Time between tokens (older name)", kPerToken);
+      histogram("time_per_output_token_seconds", "Time between tokens (older name)",
+                chosen(options.inter_token_buckets, kPerToken));
   Histogram& per_output_token = histogram("request_time_per_output_token_seconds",
                                           "Mean time per output token of a request", kPerToken);
-  Histogram& end_to_end =
-      histogram("e2e_request_latency_seconds", "Arrival to last token", kEndToEnd);
+  Histogram& end_to_end = histogram("e2e_request_latency_seconds", "Arrival to last token",
+                                    chosen(options.end_to_end_buckets, kEndToEnd));
   Histogram& queue_time = histogram("queue_time_seconds", "Arrival to first admission", kQueue);
   Histogram& prompt_lengths =
       histogram("prompt_tokens_histogram", "Prompt tokens per request", token_buckets());
@@ -195,14 +252,22 @@ struct Metrics::Impl {
   Histogram& generation_lengths =
       histogram("generation_tokens_histogram", "Generated tokens per request", token_buckets());
 
-  Family<Counter>& http_requests = prometheus::BuildCounter()
-                                       .Name("sglang:http_requests_total")
-                                       .Help("HTTP requests received")
-                                       .Register(registry);
-  Family<Counter>& http_responses = prometheus::BuildCounter()
-                                        .Name("sglang:http_responses_total")
-                                        .Help("HTTP responses sent")
-                                        .Register(registry);
+  Family<Histogram>& stages = prometheus::BuildHistogram()
+                                  .Name("sglang:per_stage_req_latency_seconds")
+                                  .Help("Time of a request in each stage")
+                                  .Register(registry);
+  Histogram& stage(const char* name) { return stages.Add(with({{"stage", name}}, model), kStage); }
+  Histogram& tokenize_stage = stage("tokenize");
+  Histogram& waiting_stage = stage("prefill_waiting");
+  Histogram& prefill_stage = stage("prefill_forward");
+  Histogram& decode_stage = stage("decode_forward");
+
+  Family<Counter>& http_requests = counters("http_requests_total", "HTTP requests received");
+  Family<Counter>& http_responses = counters("http_responses_total", "HTTP responses sent");
+  Labels http_labels(std::string_view endpoint, std::string_view method) {
+    return with({{"endpoint", std::string(endpoint)}, {"method", known_method(method)}},
+                options.extra_labels);
+  }
   Family<Gauge>& http_active = prometheus::BuildGauge()
                                    .Name("sglang:http_requests_active")
                                    .Help("HTTP requests being answered")
@@ -230,7 +295,7 @@ struct Metrics::Impl {
                                    .Add({})};
 };
 
-Metrics::Metrics(const std::string& model_name) : impl_(std::make_unique<Impl>(model_name)) {}
+Metrics::Metrics(const MetricsOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 Metrics::~Metrics() = default;
 
 void Metrics::set_facts(const ModelFacts& facts) {
@@ -244,6 +309,7 @@ void Metrics::set_facts(const ModelFacts& facts) {
   impl_->weight_gb.Set(static_cast<double>(facts.weight_bytes) / kGiB);
   impl_->kv_gb.Set(static_cast<double>(facts.kv_bytes) / kGiB);
   impl_->startup_seconds.Set(facts.startup_seconds);
+  impl_->startup_memory.Set(static_cast<double>(facts.available_bytes) / kGiB);
 }
 
 void Metrics::first_token(double seconds) {
@@ -272,28 +338,54 @@ void Metrics::finished(const FinishedRequest& request) {
   impl_->prompt_lengths.Observe(prompt);
   impl_->uncached_lengths.Observe(prompt - cached);
   impl_->generation_lengths.Observe(generated);
+  impl_->tokenize_stage.Observe(request.tokenize_seconds);
+  impl_->waiting_stage.Observe(request.queue_seconds);
+  if (request.first_token_seconds > 0) {
+    impl_->prefill_stage.Observe(std::max(
+        request.first_token_seconds - request.tokenize_seconds - request.queue_seconds, 0.0));
+    impl_->decode_stage.Observe(request.total_seconds - request.first_token_seconds);
+  }
   if (request.generated_tokens > 1) {
     impl_->per_output_token.Observe((request.total_seconds - request.first_token_seconds) /
                                     (generated - 1));
   }
 }
 
+void Metrics::grammar(bool cached, double seconds) {
+  impl_->structured.Increment();
+  impl_->grammars.Increment();
+  if (cached) {
+    impl_->grammar_hits.Increment();
+  } else {
+    impl_->grammar_seconds.Observe(seconds);
+  }
+}
+
+void Metrics::grammar_aborted() {
+  impl_->grammars_aborted.Increment();
+}
+
+void Metrics::http_known(std::string_view endpoint, std::string_view method) {
+  const Labels labels = impl_->http_labels(endpoint, method);
+  impl_->http_requests.Add(labels);
+  impl_->http_active.Add(labels);
+  impl_->http_responses.Add(with({{"status_code", "200"}}, labels));
+}
+
 void Metrics::http_began(std::string_view endpoint, std::string_view method) {
-  const Labels labels = {{"endpoint", std::string(endpoint)}, {"method", known_method(method)}};
+  const Labels labels = impl_->http_labels(endpoint, method);
   impl_->http_requests.Add(labels).Increment();
   impl_->http_active.Add(labels).Increment();
 }
 
 void Metrics::http_ended(std::string_view endpoint, std::string_view method) {
-  const Labels labels = {{"endpoint", std::string(endpoint)}, {"method", known_method(method)}};
-  impl_->http_active.Add(labels).Decrement();
+  impl_->http_active.Add(impl_->http_labels(endpoint, method)).Decrement();
 }
 
 void Metrics::http_answered(std::string_view endpoint, std::string_view method, int status) {
-  const Labels labels = {{"endpoint", std::string(endpoint)},
-                         {"method", known_method(method)},
-                         {"status_code", std::to_string(status)}};
-  impl_->http_responses.Add(labels).Increment();
+  impl_->http_responses
+      .Add(with({{"status_code", std::to_string(status)}}, impl_->http_labels(endpoint, method)))
+      .Increment();
 }
 
 std::string Metrics::text(const EngineStats& stats) {
@@ -316,6 +408,20 @@ std::string Metrics::text(const EngineStats& stats) {
   impl_->computed.follow(static_cast<double>(stats.prefill_compute_tokens));
   impl_->cached.follow(static_cast<double>(stats.prefill_cache_tokens));
   impl_->decoded.follow(static_cast<double>(stats.decode_tokens));
+  impl_->paused.Set(stats.paused ? stats.running + stats.queued : 0);
+  impl_->context_sum.Set(static_cast<double>(stats.context_tokens));
+  impl_->retracted_input.follow(static_cast<double>(stats.retracted_input_tokens));
+  impl_->retracted_output.follow(static_cast<double>(stats.retracted_output_tokens));
+  impl_->idle_seconds.follow(stats.idle_seconds);
+  impl_->evictions.follow(stats.evictions);
+  impl_->effective_computed.follow(static_cast<double>(stats.first_prefill_compute_tokens));
+  impl_->effective_cached.follow(static_cast<double>(stats.prefill_cache_tokens));
+  impl_->prefill_seconds.follow(stats.prefill_passes.seconds);
+  impl_->decode_seconds.follow(stats.decode_passes.seconds);
+  impl_->mixed_seconds.follow(stats.mixed_passes.seconds);
+  impl_->decode_passes.follow(static_cast<double>(stats.decode_passes.count));
+  impl_->prefill_passes.follow(
+      static_cast<double>(stats.prefill_passes.count + stats.mixed_passes.count));
 
   const ProcessUsage usage = process_usage();
   impl_->resident.Set(static_cast<double>(usage.resident_bytes));

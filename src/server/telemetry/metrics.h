@@ -2,30 +2,28 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/engine.h"
 #include "server/info.h"
+#include "server/telemetry/finished_request.h"
 
 namespace fathom {
 
-// One finished client request, whatever its n.
-struct FinishedRequest {
-  int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;
-  int64_t generated_tokens = 0;
-  bool streaming = false;
-  bool aborted = false;
-  double queue_seconds = 0;
-  double total_seconds = 0;
-  double first_token_seconds = 0;  // 0: none came
+struct MetricsOptions {
+  std::string model_name;                           // label of all
+  std::map<std::string, std::string> extra_labels;  // --extra-metric-labels
+  // Upper edges in seconds, ascending; empty: SGLang's.
+  std::vector<double> first_token_buckets, inter_token_buckets, end_to_end_buckets;
 };
 
 class Metrics {
  public:
-  explicit Metrics(const std::string& model_name);
+  explicit Metrics(const MetricsOptions& options);
   ~Metrics();
 
   void set_facts(const ModelFacts& facts);  // once, when loaded
@@ -34,6 +32,13 @@ class Metrics {
   void inter_token(double seconds, int64_t tokens);
   void finished(const FinishedRequest& request);
 
+  // A grammar was asked for: found in the cache, or compiled in so many seconds.
+  void grammar(bool cached, double seconds);
+  // Its compilation failed or its request went away.
+  void grammar_aborted();
+
+  // Makes the counters of an endpoint exist before its first request.
+  void http_known(std::string_view endpoint, std::string_view method);
   // `endpoint` comes from endpoint_label(); methods that we do not know are counted as "other".
   void http_began(std::string_view endpoint, std::string_view method);
   void http_ended(std::string_view endpoint, std::string_view method);

@@ -1,4 +1,4 @@
-#include "server/process_usage.h"
+#include "server/telemetry/process_usage.h"
 
 #include <sys/resource.h>
 #include <unistd.h>

@@ -1,0 +1,203 @@
+"""Routes that change a running server."""
+import gzip
+import json
+import shutil
+import threading
+import time
+
+import pytest
+from conftest import DEMO, GOLDEN
+
+BODY = {"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 8, "ignore_eos": True, "temperature": 0}}
+
+
+def later(server, body):
+    """A request on its own thread: (thread, list that gets (status, body))."""
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(server.request("POST", "/generate", body)))
+    thread.start()
+    return thread, answers
+
+
+def wait_for(check, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_profile_is_a_chrome_trace(launch, tmp_path):
+    server = launch(env={"SGLANG_TORCH_PROFILER_DIR": str(tmp_path / "default")})
+    assert server.request("POST", "/stop_profile")[0] == 400
+    assert server.request("POST", "/start_profile", {"profile_id": "one", "output_dir": str(tmp_path)}) == (200, "Start profiling.\n")
+    status, text = server.request("POST", "/start_profile", {})
+    assert status == 400 and "already in progress" in text
+    server.generate(**BODY)
+    status, text = server.request("POST", "/stop_profile")
+    assert status == 200 and text.startswith("Stop profiling.")
+    trace = json.loads(gzip.open(tmp_path / "one-TP-0.trace.json.gz").read())
+    events = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+    assert {"schedule", "forward", "sample", "commit"} <= {e["name"] for e in events}
+    forward = [e for e in events if e["name"] == "forward"]
+    assert [e["args"]["prompt_rows"] for e in forward] == [3] + [0] * 7
+    assert all(e["dur"] >= 0 and e["ts"] > 0 for e in events)
+
+    # A number of steps, into the folder of the environment.
+    assert server.request("POST", "/start_profile", {"num_steps": 3, "profile_prefix": "p", "profile_id": "two"})[0] == 200
+    server.generate(**BODY)
+    wait_for(lambda: (tmp_path / "default" / "p-two-TP-0.trace.json.gz").exists())
+    wait_for(lambda: server.request("POST", "/stop_profile")[0] == 400)
+    trace = json.loads(gzip.open(tmp_path / "default" / "p-two-TP-0.trace.json.gz").read())
+    assert len([e for e in trace["traceEvents"] if e["name"] == "forward"]) == 3
+    status, text = server.request("POST", "/start_profile", {"profile_id": "../x"})
+    assert status == 400 and "profile_id" in text
+
+
+@pytest.mark.parametrize("mode", ["in_place", "retract"])
+def test_paused_requests_go_on_where_they_were(launch, mode):
+    server = launch("--random-seed", 1)
+    body = {"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 300, "ignore_eos": True, "temperature": 0}}
+    expected = server.generate(**body)["output_ids"]
+    thread, answers = later(server, body)
+    wait_for(lambda: server.load()["num_reqs"] == 1)
+    assert server.post("/pause_generation", {"mode": mode}) == {"message": "Generation paused successfully.", "status": "ok"}
+    assert server.request("GET", "/health")[0] == 200 and server.request("GET", "/ping")[0] == 200
+    assert server.request("GET", "/ready")[0] == 503
+    other, more = later(server, BODY)
+    time.sleep(0.3)
+    assert not more, "new requests wait"
+    assert server.post("/continue_generation", {})["status"] == "ok"
+    thread.join()
+    other.join()
+    assert server.request("GET", "/ready")[0] == 200
+    assert more[0][0] == 200
+    assert json.loads(answers[0][1])["output_ids"] == expected
+
+
+def test_pause_aborts_by_default(launch):
+    server = launch()
+    thread, answers = later(server, {"input_ids": [5], "sampling_params": {"max_new_tokens": 1500, "ignore_eos": True}})
+    wait_for(lambda: server.load()["num_reqs"] == 1)
+    server.post("/pause_generation", {})
+    thread.join()
+    assert json.loads(answers[0][1])["meta_info"]["finish_reason"]["type"] == "abort"
+    status, text = server.request("POST", "/pause_generation", {"mode": "sideways"})
+    assert status == 400 and "sideways" in text
+    server.stop()  # a paused server ends in order
+
+
+def test_internal_state(launch):
+    server = launch("--max-running-requests", 4)
+    status, text = server.request("POST", "/set_internal_state", {"server_args": {"max_running_requests": 2, "schedule_policy": "lpm"}})
+    assert status == 200 and json.loads(text) == {"updated": True, "server_args": {"max_running_requests": 2, "schedule_policy": "lpm"}}
+    info = server.get("/server_info")
+    assert info["max_running_requests"] == 2 and info["schedule_policy"] == "lpm"
+    threads = [later(server, {"input_ids": [i], "sampling_params": {"max_new_tokens": 100, "ignore_eos": True}})[0] for i in range(4)]
+    most = 0
+    while any(t.is_alive() for t in threads):
+        load = server.load()
+        most = max(most, load["num_reqs"] - load["num_waiting_reqs"])
+    assert most <= 2
+    for args, word in (({"tp_size": 2}, "tp_size"), ({"max_running_requests": 5}, "max_running_requests"),
+                       ({"schedule_policy": "best"}, "schedule_policy")):
+        status, text = server.request("POST", "/set_internal_state", {"server_args": args})
+        assert status == 400 and json.loads(text)["updated"] is False and word in json.loads(text)["message"]
+    assert server.request("POST", "/set_internal_state", {})[0] == 400
+
+
+def test_slow_down(launch):
+    server = launch()
+    assert server.request("POST", "/slow_down", {"forward_sleep_time": 0.05}) == (200, "")
+    start = time.monotonic()
+    server.generate(**BODY)
+    assert time.monotonic() - start > 0.3
+    assert server.request("POST", "/slow_down", {"forward_sleep_time": None})[0] == 200
+    assert server.request("POST", "/slow_down", {"forward_sleep_time": -1})[0] == 400
+
+
+def test_weights_from_disk(launch, tmp_path):
+    server = launch("--model-path", DEMO, "--skip-server-warmup")
+    expected = server.generate(**BODY)["output_ids"]
+    status, text = server.request("POST", "/update_weights_from_disk", {"model_path": str(tmp_path / "nowhere")})
+    assert status == 400 and json.loads(text)["success"] is False and "nowhere" in text
+    other = next(folder for folder in sorted(GOLDEN.iterdir()) if (folder / "config.json").exists())
+    status, text = server.request("POST", "/update_weights_from_disk", {"model_path": str(other)})
+    assert status == 400 and "another model" in text
+    assert server.generate(**BODY)["output_ids"] == expected, "refused weights change nothing"
+
+    copy = tmp_path / "copy"
+    shutil.copytree(DEMO, copy)
+    running, answers = later(server, {"input_ids": [9], "sampling_params": {"max_new_tokens": 100, "ignore_eos": True}})
+    answer = server.post("/update_weights_from_disk", {"model_path": str(copy), "weight_version": "v2"})
+    running.join()
+    assert answers[0][0] == 200, "running requests finish first"
+    assert answer == {"success": True, "message": "Succeeded to update model weights.", "num_paused_requests": 0}
+    info = server.get("/model_info")
+    assert info["model_path"] == str(copy) and info["weight_version"] == "v2"
+    assert server.generate(**BODY)["output_ids"] == expected
+
+    # While paused the weights change at once, and requests go on with them.
+    running, answers = later(server, {"input_ids": [9], "sampling_params": {"max_new_tokens": 200, "ignore_eos": True}})
+    wait_for(lambda: server.load()["num_reqs"] == 1)
+    server.post("/pause_generation", {"mode": "in_place"})
+    assert server.post("/update_weights_from_disk", {"model_path": str(copy)})["success"]
+    server.post("/continue_generation", {})
+    running.join()
+    assert json.loads(answers[0][1])["meta_info"]["completion_tokens"] == 200
+
+    # Random weights of the same shapes give other tokens.
+    server.post("/update_weights_from_disk", {"model_path": str(copy), "load_format": "dummy"})
+    answer = server.generate(**BODY)
+    assert answer["output_ids"] != expected and answer["meta_info"]["cached_tokens"] == 0
+    status, text = server.request("POST", "/update_weights_from_tensor", {})
+    assert status == 400 and "/update_weights_from_disk" in text
+
+
+def test_weights_by_name(launch):
+    server = launch("--model-path", DEMO, "--skip-server-warmup")
+    rows = server.post("/get_weights_by_name", {"name": "model.norm.weight", "truncate_size": 3})
+    assert len(rows) == 3 and all(isinstance(x, float) for x in rows)
+    rows = server.post("/get_weights_by_name", {"name": "model.embed_tokens.weight", "truncate_size": 2})
+    assert len(rows) == 2 and len(rows[0]) == len(rows[1]) > 8
+    status, text = server.request("POST", "/get_weights_by_name", {"name": "nope"})
+    assert status == 400 and "nope" in text
+
+
+def test_waiting_and_running_timeouts(launch):
+    server = launch("--max-running-requests", 1, env={"SGLANG_REQ_WAITING_TIMEOUT": "0.3"})
+    server.request("POST", "/slow_down", {"forward_sleep_time": 0.02})
+    first, answers = later(server, {"input_ids": [5], "sampling_params": {"max_new_tokens": 60, "ignore_eos": True}})
+    wait_for(lambda: server.load()["num_reqs"] == 1)
+    status, text = server.request("POST", "/generate", BODY)
+    assert status == 503 and "Request waiting timeout reached." in text
+    first.join()
+    assert answers[0][0] == 200
+    server.stop()
+
+    server = launch(env={"SGLANG_REQ_RUNNING_TIMEOUT": "0.2"})
+    server.request("POST", "/slow_down", {"forward_sleep_time": 0.02})
+    status, text = server.request("POST", "/generate", {"input_ids": [5], "sampling_params": {"max_new_tokens": 500, "ignore_eos": True}})
+    assert "Request running timeout reached." in text
+
+
+def test_priorities(launch):
+    server = launch("--enable-priority-scheduling", "--max-running-requests", 1, "--max-queued-requests", 1)
+    server.request("POST", "/slow_down", {"forward_sleep_time": 0.01})
+    low, low_answer = later(server, {"input_ids": [5], "sampling_params": {"max_new_tokens": 150, "ignore_eos": True}, "priority": 0})
+    wait_for(lambda: server.load()["num_reqs"] == 1)
+    waiting, waiting_answer = later(server, {**BODY, "priority": 1})
+    wait_for(lambda: server.load()["num_waiting_reqs"] == 1)
+    urgent = server.generate(**BODY, priority=100)  # displaces the waiting one, takes the running one's place
+    assert urgent["meta_info"]["completion_tokens"] == 8 and not low_answer
+    waiting.join()
+    assert waiting_answer[0][0] == 503 and "aborted by a higher priority request" in waiting_answer[0][1]
+    low.join()
+    meta = json.loads(low_answer[0][1])["meta_info"]
+    assert meta["completion_tokens"] == 150 and meta["num_retractions"] == 1
+
+
+def test_priorities_can_be_refused(launch):
+    server = launch("--abort-on-priority-when-disabled")
+    status, text = server.request("POST", "/generate", {**BODY, "priority": 1})
+    assert status == 503 and "Using priority is disabled" in text
+    assert server.request("POST", "/generate", BODY)[0] == 200

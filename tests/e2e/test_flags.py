@@ -1,0 +1,59 @@
+"""Flags whose effect is on the whole server: configuration files, checksums, loading."""
+import hashlib
+import json
+import shutil
+
+from conftest import DEMO, run_fathom
+
+BODY = {"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 8, "ignore_eos": True, "temperature": 0}}
+
+
+def test_config_file_and_command_line(launch, tmp_path):
+    config = tmp_path / "server.yaml"
+    config.write_text("port: 1\nserved-model-name: from-file\nenable_metrics: true\nmax-running-requests: 3\n")
+    server = launch("--config", config, "--max-running-requests", 5)
+    info = server.get("/server_info")
+    assert info["served_model_name"] == "from-file" and info["max_running_requests"] == 5
+    assert server.request("GET", "/metrics")[0] == 200
+    config.write_text("port: 1\n\nenable-metrik: true\n")
+    code, text = run_fathom("launch_server", "--config", config)
+    assert code == 2 and f"{config}:3: enable-metrik:" in text
+
+
+def test_checksums_and_reading_instead_of_mapping(launch, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(DEMO, model)
+    sums = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in model.iterdir() if f.is_file()}
+    (tmp_path / "sums.json").write_text(json.dumps(sums))
+    mapped = launch("--model-path", model, "--model-checksum", tmp_path / "sums.json")
+    expected = mapped.generate(**BODY)["output_ids"]
+    mapped.stop()
+
+    read = launch("--model-path", model, "--weight-loader-disable-mmap", "--delete-ckpt-after-loading")
+    maps = open(f"/proc/{read.process.pid}/maps").read()
+    assert ".safetensors" not in maps
+    assert not list(model.glob("*.safetensors"))
+    assert read.generate(**BODY)["output_ids"] == expected
+    read.stop()
+
+    shutil.copytree(DEMO, model, dirs_exist_ok=True)
+    victim = next(model.glob("*.safetensors"))
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(data)
+    code, text = run_fathom("launch_server", "--port", 0, "--model-path", model, "--model-checksum", tmp_path / "sums.json")
+    assert code == 1 and victim.name in text and "SHA-256" in text
+
+
+def test_mission_environment_is_accepted(launch, tmp_path):
+    log = tmp_path / "log"
+    server = launch("--log-level", "debug", log=log, env={
+        "NCCL_IB_GID_INDEX": "3", "GLOO_SOCKET_IFNAME": "lo", "SGL_ENABLE_JIT_DEEPGEMM": "1", "SGLANG_CUTLASS_MOE": "1",
+        "TORCH_CUDA_ARCH_LIST": "9.0", "HF_TOKEN": "hush", "SGLANG_LOG_STYLE": "new"})
+    server.generate(**BODY)
+    server.stop()
+    text = log.read_text()
+    assert "SGL_ENABLE_JIT_DEEPGEMM has no effect" in text and "hush" not in text
+    assert "Prefill batch, #new-seq: 1" in text
+    code, text = run_fathom("launch_server", env={"SGLANG_REQ_WAITING_TIMEOUT": "soon"})
+    assert code == 2 and "SGLANG_REQ_WAITING_TIMEOUT" in text
