@@ -9,6 +9,8 @@ namespace fathom {
 int launch_server(std::span<const std::string> args);
 int bench_one_batch(std::span<const std::string> args);
 int bench(std::span<const std::string> args);
+int convert_checkpoint(std::span<const std::string> args);
+int inspect(std::span<const std::string> args);
 int doctor(std::span<const std::string> args);
 
 }  // namespace fathom

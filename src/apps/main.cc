@@ -23,6 +23,8 @@ constexpr Command kCommands[] = {
     {"bench_one_batch", fathom::bench_one_batch, "time one static batch, without a server"},
     {"sglang.bench_one_batch", fathom::bench_one_batch, "the same, by SGLang's module name"},
     {"bench", fathom::bench, "bench kernels: the speed of each kernel beside the machine's limits"},
+    {"convert", fathom::convert_checkpoint, "a checkpoint into another weight format"},
+    {"inspect", fathom::inspect, "what a checkpoint is, what it costs, what is wrong with it"},
     {"doctor", fathom::doctor, "what this machine can run"},
 };
 

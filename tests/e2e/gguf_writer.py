@@ -178,9 +178,10 @@ def gguf_tensors(config, tensors, layers, split_kv_b):
         yield names.get_name(name, (".weight",)), numpy.stack([parts[e] for e in range(len(parts))])
 
 
-def write_gguf(folder, path, type, *, split_kv_b=False, pre="deepseek-v3", parts=1, tokenizer=True):
-    """`type`: of the large matrices; the router and vectors are F32, as llama.cpp leaves them. Returns the
-    (first) file's path."""
+def write_gguf(folder, path, type, *, split_kv_b=False, pre="deepseek-v3", parts=1, tokenizer=True,
+               encoder=lambda name, values, type: encode(values, type)):
+    """`type`: of the large matrices; the router and vectors are F32, as llama.cpp leaves them. `encoder` makes
+    the bytes of each. Returns the (first) file's path."""
     folder, path = Path(folder), Path(path)
     config = json.loads((folder / "config.json").read_text())
     layers = config["num_hidden_layers"]
@@ -202,7 +203,7 @@ def write_gguf(folder, path, type, *, split_kv_b=False, pre="deepseek-v3", parts
             block = gguf.GGML_QUANT_SIZES[type][0]
             small = values.ndim < 2 or "gate_inp" in name or values.shape[-1] % block
             kind = Type.F32 if small else type
-            writer.add_tensor(name, encode(values, kind), raw_dtype=None if kind in (Type.F32, Type.F16) else kind)
+            writer.add_tensor(name, encoder(name, values, kind), raw_dtype=None if kind in (Type.F32, Type.F16) else kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

@@ -168,6 +168,11 @@ Result<std::shared_ptr<const FileSet>> open_model_files(const fs::path& path,
     return open_gguf(TRY(open_folder(parent, access)), path.filename().string(), false);
   }
   auto folder = TRY(open_folder(path, access));
+  if (folder->has(kConversionMark)) {
+    return invalid("{} holds an unfinished conversion: run the same `fathom convert` again to finish "
+                   "it (its command is in {}), or remove the folder",
+                   path.string(), kConversionMark);
+  }
   std::vector<std::string> models;
   for (const std::string& name : folder->names()) {
     if (name.ends_with(".safetensors")) return folder;

@@ -11,6 +11,9 @@
 
 namespace fathom {
 
+// The file that marks the output of an unfinished `fathom convert`.
+inline constexpr const char* kConversionMark = "unfinished_conversion.json";
+
 // The files of a model: a folder in Hugging Face format, a GGUF file (any part of a split one), or
 // a folder that holds one GGUF model. In the last case files beside the GGUF (a tokenizer.json,
 // say) are preferred to what its metadata says. Errors name the file, key and remedy.
