@@ -76,8 +76,7 @@ static void pack_scales(const MatrixView& w, int64_t n, int64_t count, const Int
   }
 }
 
-// acc += places [first, first + count) of the panel. The sums live in registers
-// only if they are variables of this function alone.
+// acc += places [first, first + count) of the panel.
 template <class Codes, int R>
 __attribute__((always_inline)) static inline void add_places(const uint8_t* panel,
                                                              const QuantRow (&x)[R], int first,
@@ -111,6 +110,29 @@ __attribute__((always_inline)) static inline void add_places(const uint8_t* pane
   }
 }
 
+// acc = places [first, first + count) and, for 4-bit codes, as many 16 places on. A call of its
+// own: where the sums are variables of a larger function, gcc copies them to the stack again and
+// again.
+template <class Codes, int R>
+__attribute__((noinline)) static void sum_places(const uint8_t* panel, const QuantRow (&x)[R],
+                                                 int first, int count,
+                                                 B (&acc)[R][I::kPanelVectors]) {
+  constexpr int C = I::kPanelVectors;
+  B sum[R][C];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) sum[r][c] = I::zero();
+  }
+  add_places<Codes, R>(panel, x, first, count, sum);
+  if constexpr (Codes::kNibbles) add_places<Codes, R>(panel, x, first + 16, count, sum);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) acc[r][c] = sum[r][c];
+  }
+}
+
 // y[r, ...] of R rows and the whole panel.
 template <class Codes, int kUnit, int R>
 static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const QuantRow (&x)[R],
@@ -120,15 +142,7 @@ static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const Quan
   const int64_t steps = (int64_t{w.in} + kQuantStep - 1) / kQuantStep;
   if constexpr (kUnit == 0) {
     B acc[R][C];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) acc[r][c] = I::zero();
-    }
-    for (int step = 0; step < steps; ++step) {
-      add_places<Codes, R>(panel.codes, x, 32 * step, 16, acc);
-      add_places<Codes, R>(panel.codes, x, 32 * step + 16, 16, acc);
-    }
+    sum_places<Codes, R>(panel.codes, x, 0, static_cast<int>(steps) * 32, acc);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const B offset = I::set1(-I::kOffset8 * reinterpret_cast<const int32_t*>(x[r].sums)[0]);
@@ -144,21 +158,23 @@ static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const Quan
   alignas(64) float totals[kChains][R][C][V::kLanes] = {};
   const int64_t units = (int64_t{w.in} + kUnit - 1) / (kUnit ? kUnit : 1);
   constexpr int kUnits = kQuantStep / (kUnit ? kUnit : 1);
-  // Two loops also where one would do: gcc then keeps the sums in registers.
-  constexpr int kPlaces = kUnit / 8;
-  constexpr int kSecond = Codes::kNibbles ? 16 : kPlaces;
+  constexpr int kPlaces = Codes::kNibbles ? kUnit / 8 : kUnit / 4;
   for (int64_t u = 0; u < units; ++u) {
     const int64_t step = u / kUnits;
     const int in_step = static_cast<int>(u % kUnits);
+    const int first = static_cast<int>(step) * 32 + in_step * kPlaces;
     B acc[R][C];
+    if constexpr (kUnit >= 64) {
+      sum_places<Codes, R>(panel.codes, x, first, kPlaces, acc);
+    } else {
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
+      for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) acc[r][c] = I::zero();
+        for (int c = 0; c < C; ++c) acc[r][c] = I::zero();
+      }
+      add_places<Codes, R>(panel.codes, x, first, kPlaces, acc);
+      if constexpr (Codes::kNibbles) add_places<Codes, R>(panel.codes, x, first + 16, kPlaces, acc);
     }
-    const int first = static_cast<int>(step) * 32 + in_step * (Codes::kNibbles ? 1 : 2) * kPlaces;
-    add_places<Codes, R>(panel.codes, x, first, kPlaces, acc);
-    add_places<Codes, R>(panel.codes, x, first + kSecond, kPlaces, acc);
     auto& chain = totals[in_step * kUnit / (kUnit < 32 ? 32 : kUnit)];
     constexpr float kZero = Codes::kFormat == WeightFormat::kI4   ? 8
                             : Codes::kFormat == WeightFormat::kI8 ? I::kOffset8
