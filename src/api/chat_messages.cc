@@ -1,14 +1,14 @@
 // The part of a chat request that becomes the template's context.
+#include "text/chat_messages.h"
+
 #include <algorithm>
 
 #include "api/chat.h"
-#include "text/chat_messages.h"
 
 namespace fathom::api {
 namespace {
 
 using simdjson::dom::array;
-using Done = std::expected<void, Failure>;
 
 struct Message {
   std::string role;
@@ -125,186 +125,37 @@ std::string take_prefill(std::vector<Message>& messages, bool continue_final) {
   return "";
 }
 
-Parsed<std::vector<JsonValue>> read_tools(const Fields& fields) {
-  std::vector<JsonValue> tools;
-  const auto value = fields.find("tools");
-  if (!value) return tools;
-  array list;
-  if (value->get(list) != simdjson::SUCCESS) {
-    return std::unexpected(Failure(400, "tools: must be a list", true));
-  }
-  for (const JsonValue item : list) {
-    const std::string path = fmt::format("tools[{}]", tools.size());
-    Fields tool(item, path);
-    std::string type = "function", name;
-    tool.string("type", type);
-    TRY(tool.status());
-    if (type != "function") return refuse("{}.type must be 'function', got '{}'.", path, type);
-    const auto function = tool.find("function");
-    if (!function) {
-      return std::unexpected(Failure(400, path + ".function: is required", true));
-    }
-    Fields inner(*function, path + ".function");
-    inner.string("name", name);
-    TRY(inner.status());
-    if (name.empty()) {
-      return std::unexpected(Failure(400, path + ".function.name: is required", true));
-    }
-    if (const auto schema = inner.find("parameters"); schema && !schema->is_object()) {
-      return refuse("Tool {} function has invalid 'parameters' schema: must be an object.",
-                    tools.size());
-    }
-    tools.push_back(item);
-  }
-  return tools;
-}
-
-// Whether the template gets the tools. Forced calls need grammars, which this build lacks.
-Parsed<bool> read_tool_choice(const Fields& fields, const std::vector<JsonValue>& tools) {
-  const auto value = fields.find("tool_choice");
-  if (!value) return true;
-  if (value->is_object()) {
-    Fields choice(*value, "tool_choice");
-    std::string name;
-    if (const auto function = choice.find("function")) {
-      Fields inner(*function, "tool_choice.function");
-      inner.string("name", name);
-      TRY(inner.status());
-    }
-    if (name.empty()) {
-      return std::unexpected(Failure(400, "tool_choice.function.name: is required", true));
-    }
-    if (tools.empty()) {
-      return refuse("Tools cannot be empty if tool choice is set to a specific tool.");
-    }
-    const bool known = std::ranges::any_of(tools, [&](JsonValue tool) {
-      std::string_view other;
-      return tool["function"]["name"].get(other) == simdjson::SUCCESS && other == name;
-    });
-    if (!known) return refuse("Tool '{}' not found in tools list.", name);
-    return refuse("tool_choice: a specific tool is not supported by this build yet.");
-  }
-  const std::string choice = TRY(to_string(*value, "tool_choice"));
-  if (choice == "auto") return true;
-  if (choice == "none") return false;
-  if (choice == "required") {
-    if (tools.empty()) return refuse("Tools cannot be empty if tool choice is set to required.");
-    return refuse("tool_choice: 'required' is not supported by this build yet.");
-  }
-  return refuse("tool_choice must be auto, none, required or a function, got '{}'.", choice);
-}
-
-// reasoning_effort and reasoning: the template's switch for thinking.
-Parsed<std::optional<bool>> read_thinking(const Fields& fields) {
-  std::optional<bool> thinking;
-  const auto read_effort = [&](const Fields& from, std::string_view name) -> Done {
-    const auto value = from.find(name);
-    if (!value) return {};
-    if (value->is_number()) {
-      const double effort = value->is_double() ? double(*value) : double(int64_t(*value));
-      if (effort < 0 || effort > 0.99) {
-        return refuse("{} must be in [0, 0.99], got {}.", name, effort);
-      }
-      thinking = true;
-      return {};
-    }
-    static constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium",
-                                                    "high", "xhigh",   "max"};
-    const std::string effort = TRY(to_string(*value, from.path_of(name)));
-    if (std::ranges::find(kEfforts, effort) == std::end(kEfforts)) {
-      return refuse("{} must be none, minimal, low, medium, high, xhigh or max, got '{}'.", name,
-                    effort);
-    }
-    thinking = effort != "none";
-    return {};
-  };
-  TRY(read_effort(fields, "reasoning_effort"));
-  if (const auto value = fields.find("reasoning")) {
-    Fields reasoning(*value, "reasoning");
-    bool enabled = true;
-    reasoning.boolean("enabled", enabled);
-    TRY(reasoning.status());
-    if (reasoning.find("enabled")) thinking = enabled;
-    TRY(read_effort(reasoning, "effort"));
-  }
-  return thinking;
-}
-
-Done write_kwargs(JsonWriter& out, const Fields& fields, const Settings& settings,
-                  std::string& own_template) {
-  std::optional<bool> thinking = TRY(read_thinking(fields));
-  if (const auto value = fields.find("chat_template_kwargs")) {
-    simdjson::dom::object kwargs;
-    if (value->get(kwargs) != simdjson::SUCCESS) {
-      return std::unexpected(Failure(400, "chat_template_kwargs: must be a JSON object", true));
-    }
-    for (const auto& [name, item] : kwargs) {
-      if (name == "chat_template") {
-        if (!settings.trust_request_chat_template) {
-          return refuse(
-              "chat_template_kwargs.chat_template is refused; start the server with "
-              "--trust-request-chat-template to allow it.");
-        }
-        own_template = TRY(to_string(item, "chat_template_kwargs.chat_template"));
-        continue;
-      }
-      if (name == "thinking" || name == "enable_thinking") thinking.reset();
-      out.any_key(name).raw(simdjson::minify(item));
-    }
-  }
-  if (thinking) out.key("thinking").boolean(*thinking).key("enable_thinking").boolean(*thinking);
-  return {};
-}
-
 }  // namespace
 
 Parsed<ChatPrompt> read_chat_prompt(Fields& fields, const Settings& settings,
                                     bool with_tool_choice) {
   ChatPrompt prompt;
-  JsonWriter out(prompt.context_json);
-  out.begin_object();
-  TRY(write_kwargs(out, fields, settings, prompt.own_template));
+  TemplateArguments arguments = TRY(read_template_arguments(fields, settings));
+  prompt.thinking = arguments.thinking();
+  prompt.own_template = std::move(arguments.own_template);
   auto messages = TRY(read_messages(fields));
   bool continue_final = false, generation_prompt = true;
   fields.boolean("continue_final_message", continue_final);
   fields.boolean("add_generation_prompt", generation_prompt);
   TRY(fields.status());
   prompt.prefill = take_prefill(messages, continue_final);
-  const auto tools = TRY(read_tools(fields));
-  const bool use_tools = with_tool_choice ? TRY(read_tool_choice(fields, tools)) : true;
+  prompt.tool_use = TRY(read_tools(fields, with_tool_choice));
 
-  // Reserved names stand last: they win over kwargs of the same name.
+  JsonWriter out(prompt.context_json);
+  out.begin_object();
+  for (const auto& [name, json] : arguments.values) out.any_key(name).raw(json);
+  // Reserved names stand last: they win over arguments of the same name.
   out.key("messages").begin_array();
   for (const auto& message : messages) write_message(out, message);
   out.end_array();
-  prompt.has_tools = use_tools && !tools.empty();
-  if (prompt.has_tools) {
+  if (!prompt.tool_use.tools.empty()) {
     out.key("tools").begin_array();
-    for (const JsonValue tool : tools) out.raw(simdjson::minify(tool));
+    for (const ChatTool& tool : prompt.tool_use.tools) out.raw(tool.json);
     out.end_array();
   }
   out.key("add_generation_prompt").boolean(generation_prompt);
   out.end_object();
   return prompt;
-}
-
-Parsed<std::string> render(const ChatPrompt& prompt, const ChatTemplate* chat_template,
-                           const Tokenizer& tokenizer) {
-  std::shared_ptr<const ChatTemplate> own;
-  if (!prompt.own_template.empty()) {
-    const auto token = [&](std::optional<int32_t> id) {
-      return id ? tokenizer.token_bytes(*id) : std::string_view();
-    };
-    own = TRY(
-        ChatTemplate::compile(prompt.own_template, token(tokenizer.bos()), token(tokenizer.eos())));
-    chat_template = own.get();
-  }
-  if (chat_template == nullptr) {
-    return refuse(
-        "This model has no chat template; start the server with --chat-template, or use "
-        "/v1/completions.");
-  }
-  return TRY(render_chat(*chat_template, prompt.context_json)) + prompt.prefill;
 }
 
 }  // namespace fathom::api

@@ -50,6 +50,8 @@ Parsed<ChatRequest> parse_chat(const std::string& body, const Settings& settings
   read_openai_sampling(fields, prompt.sampling, settings);
   read_max_tokens(fields, prompt);
   read_logprobs(fields, request.logprobs, prompt.logprob);
+  fields.boolean("separate_reasoning", request.separate_reasoning);
+  fields.boolean("stream_reasoning", request.stream_reasoning);
   TRY(fields.status());
   TRY(check_min_tokens(prompt.sampling, "min_tokens", "max_tokens"));
   return request;

@@ -85,5 +85,60 @@ TEST(Choice, BadStopRegexIsRefused) {
   EXPECT_NE(choice.error().message.find("stop_regex"), std::string::npos) << choice.error().message;
 }
 
+const AnswerForm kThinks{.reasoning = *find_reasoning_dialect("deepseek-r1"),
+                         .starts_in_thoughts = true};
+
+Choice make_with(const AnswerForm& form, const SamplingParams& sampling = {}) {
+  auto choice = Choice::create(std::make_shared<ByteTokenizer>(), sampling, "r", form);
+  EXPECT_TRUE(choice.has_value());
+  return std::move(*choice);
+}
+
+TEST(Choice, StopStringsDoNotEndThoughts) {
+  Choice choice = make_with(kThinks, {.stop = {"END"}});
+  choice.push(event("the END</think>say END more"));
+  ASSERT_TRUE(choice.finish());
+  EXPECT_EQ(choice.gathered(), (GatheredOutput{.reasoning = "the END", .content = "say "}));
+  EXPECT_EQ(choice.reasoning_tokens(), 15);
+  EXPECT_EQ(choice.text(), "say ");
+}
+
+TEST(Choice, ThoughtsMayComeInOnePieceOrBeContent) {
+  AnswerForm form = kThinks;
+  form.stream_reasoning = false;
+  Choice late = make_with(form);
+  late.push(event("abc"));
+  EXPECT_TRUE(late.events().empty());
+  late.push(event("d</think>e"));
+  EXPECT_EQ(late.events()[0].text, "abcd");
+  Choice cut = make_with(form);
+  cut.push(event("abc", FinishReason::length_limit(3)));
+  EXPECT_EQ(cut.gathered(), (GatheredOutput{.reasoning = "abc"}));
+  EXPECT_EQ(cut.reasoning_tokens(), 3);
+
+  form.separate_reasoning = false;
+  Choice raw = make_with(form);
+  raw.push(event("ab</think>c</thi", FinishReason::length_limit(3)));
+  EXPECT_EQ(raw.gathered(), (GatheredOutput{.content = "ab</think>c</thi"}));
+  EXPECT_EQ(raw.text(), "ab</think>c</thi");
+}
+
+TEST(Choice, TheAnswerEndsWithTheLastCallThatIsAllowed) {
+  const std::string call = "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜>";
+  Choice choice = make_with(
+      {.tools = *find_tool_dialect("deepseekv31"), .tool_names = {"f"}, .most_calls = 1});
+  choice.push(event(call + call));
+  ASSERT_TRUE(choice.finish());
+  EXPECT_TRUE(choice.stopped_by_text());
+  EXPECT_EQ(choice.gathered(), (GatheredOutput{.calls = {{"f", "{}"}}}));
+}
+
+TEST(Choice, HeldBackPiecesAreReleasedInOrder) {
+  Choice choice = make_with({.tools = *find_tool_dialect("deepseekv31"), .tool_names = {"f"}},
+                            {.stop = {"\nEND"}});
+  choice.push(event("a <｜tool▁ca\nEN", FinishReason::length_limit(9)));
+  EXPECT_EQ(choice.gathered(), (GatheredOutput{.content = "a <｜tool▁ca\nEN"}));
+}
+
 }  // namespace
 }  // namespace fathom::api

@@ -81,13 +81,17 @@ Rig completion_rig(const std::string& body) {
   rig.prepare_job(request->job, settings());
   return rig;
 }
-Rig chat_rig(const std::string& body) {
+Rig chat_rig(const std::string& body, const AnswerForm& form = {}) {
   Rig rig;
   auto request = parse_chat(body, settings());
   EXPECT_TRUE(request.has_value()) << request.error().message;
   request->job.prompts[0].text = "hi";
-  rig.format = chat_format(*request, settings(), rig.tokenizer);
-  rig.prepare_job(request->job, settings());
+  request->job.prompts[0].form = form;
+  Settings server = settings();
+  server.reasoning = form.reasoning;
+  server.tools = form.tools;
+  rig.format = chat_format(*request, server, rig.tokenizer);
+  rig.prepare_job(request->job, server);
   return rig;
 }
 
@@ -275,6 +279,79 @@ TEST(Chat, AnswerAndStreamAgree) {
   EXPECT_EQ(answer["choices"][0]["logprobs"]["content"][3]["bytes"], Json({'!'}));
   EXPECT_EQ(answer["usage"]["prompt_tokens"], 2);  // once, however many samples
   EXPECT_EQ(answer["usage"]["completion_tokens"], 8);
+}
+
+const AnswerForm kThinksAndCalls{.reasoning = *find_reasoning_dialect("deepseek-r1"),
+                                 .starts_in_thoughts = true,
+                                 .tools = *find_tool_dialect("deepseekv31"),
+                                 .tool_names = {"f"}};
+constexpr std::string_view kThinkingThenCall =
+    "a b</think>ok <｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"x\": 1}<｜tool▁call▁end｜>";
+// `text`, then the end token.
+TokenEvent ended(const std::string& text) {
+  TokenEvent out = event(text, FinishReason::stop_token(ByteTokenizer::kEos));
+  out.tokens.push_back(ByteTokenizer::kEos);
+  return out;
+}
+const std::string kChat = R"({"messages":[{"role":"user","content":"x"}]})";
+
+TEST(Chat, ThoughtsAndCallsAreMadePartsOfTheMessage) {
+  Rig rig = chat_rig(kChat, kThinksAndCalls);
+  rig.prepared.choices[0].push(ended(std::string(kThinkingThenCall)));
+  const auto answer = Json::parse(rig.format->answer(rig.prepared.choices));
+  const auto& choice = answer["choices"][0];
+  EXPECT_EQ(choice["finish_reason"], "tool_calls");
+  EXPECT_TRUE(choice["matched_stop"].is_null());
+  EXPECT_EQ(choice["message"]["content"], "ok");
+  EXPECT_EQ(choice["message"]["reasoning_content"], "a b");
+  ASSERT_EQ(choice["message"]["tool_calls"].size(), 1u);
+  const auto& call = choice["message"]["tool_calls"][0];
+  EXPECT_EQ(call["function"], Json({{"name", "f"}, {"arguments", R"({"x": 1})"}}));
+  EXPECT_EQ(call["id"].get<std::string>().size(), 29u);  // call_ and 24 digits
+  EXPECT_EQ(answer["usage"]["reasoning_tokens"], 11);    // one per byte, the tag's included
+  EXPECT_EQ(answer["usage"]["completion_tokens_details"]["reasoning_tokens"], 11);
+}
+
+TEST(Chat, StreamedPiecesMakeTheSameMessage) {
+  Rig rig = chat_rig(kChat, kThinksAndCalls);
+  std::string content, reasoning, arguments, name, id;
+  for (size_t i = 0; i < kThinkingThenCall.size(); ++i) {
+    std::optional<FinishReason> finish;
+    if (i + 1 == kThinkingThenCall.size()) finish = FinishReason::length_limit(1);
+    rig.prepared.choices[0].push(event(kThinkingThenCall.substr(i, 1), finish));
+    for (const auto& chunk : rig.chunk(0)) {
+      const auto& delta = chunk["choices"][0]["delta"];
+      ASSERT_TRUE(delta.contains("reasoning_content")) << delta;
+      EXPECT_TRUE(chunk["choices"][0]["finish_reason"].is_null());
+      if (delta["reasoning_content"].is_string()) reasoning += delta["reasoning_content"];
+      if (delta.contains("content") && delta["content"].is_string()) content += delta["content"];
+      if (!delta.contains("tool_calls")) continue;
+      const auto& call = delta["tool_calls"][0];
+      EXPECT_EQ(call["index"], 0);
+      if (call["id"].is_string()) id += call["id"];
+      if (call["function"]["name"].is_string()) name += call["function"]["name"];
+      arguments += call["function"]["arguments"];
+    }
+  }
+  EXPECT_EQ(content, "ok");
+  EXPECT_EQ(reasoning, "a b");
+  EXPECT_EQ(name, "f");
+  EXPECT_EQ(arguments, R"({"x": 1})");
+  EXPECT_EQ(id.size(), 29u);
+  // Cut by its length, the answer keeps that reason.
+  const auto closing = rig.closing();
+  EXPECT_EQ(closing[0]["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(closing[0]["choices"][0]["delta"], Json({{"reasoning_content", nullptr}}));
+}
+
+TEST(Chat, ACallThatIsNoJsonIsContent) {
+  Rig rig = chat_rig(kChat, kThinksAndCalls);
+  const std::string call = "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"x\": ";
+  rig.prepared.choices[0].push(ended("</think>hm " + call));
+  const auto choice = Json::parse(rig.format->answer(rig.prepared.choices))["choices"][0];
+  EXPECT_EQ(choice["finish_reason"], "stop");
+  EXPECT_EQ(choice["message"]["content"], "hm " + call);
+  EXPECT_FALSE(choice["message"].contains("tool_calls"));
 }
 
 }  // namespace

@@ -37,8 +37,41 @@ std::expected<void, Failure> check_grammar_bytes(const Job& job) {
   }
   bytes *= static_cast<size_t>(job.samples);
   if (bytes > kMostGrammarBytes) {
-    return refuse("The grammars of all sequences have {} bytes; at most {} are allowed per request.",
-                  bytes, kMostGrammarBytes);
+    return refuse(
+        "The grammars of all sequences have {} bytes; at most {} are allowed per request.", bytes,
+        kMostGrammarBytes);
+  }
+  return {};
+}
+
+// How the output of a prompt is read; raw prompts have a form only for the sake of their thoughts.
+std::optional<AnswerForm> form_of(const Job& job, const Prompt& prompt, const Settings& settings) {
+  if (prompt.form || !job.require_reasoning || !settings.reasoning) return prompt.form;
+  return AnswerForm{
+      .reasoning = settings.reasoning, .starts_in_thoughts = true, .separate_reasoning = false};
+}
+
+// Limits hold for thoughts that begin with the output. A raw prompt with a budget has them.
+std::expected<void, Failure> limit_thoughts(SamplingParams& sampling,
+                                            const std::optional<AnswerForm>& form,
+                                            const Tokenizer& tokenizer, const Settings& settings) {
+  std::optional<ThoughtLimits>& limits = sampling.thoughts;
+  const bool strict = settings.strict_thinking && form && form->reasoning;
+  if (form && !form->starts_in_thoughts)
+    limits.reset();
+  else if (strict && !limits)
+    limits.emplace();
+  if (!limits) return {};
+  const ReasoningDialect& dialect =
+      settings.reasoning ? *settings.reasoning : default_reasoning_dialect();
+  limits->end = TRY(tokenizer.encode(dialect.end, false));
+  if (limits->end.empty()) {
+    return refuse("custom_params.thinking_budget: this model's tokenizer cannot write '{}'.",
+                  dialect.end);
+  }
+  if (!strict) return {};
+  for (const auto id : {tokenizer.eos(), tokenizer.id_of(dialect.begin)}) {
+    if (id) limits->banned.push_back(*id);
   }
   return {};
 }
@@ -83,6 +116,8 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
     auto ids = TRY(tokenize(prompt, *tokenizer));
     SamplingParams sampling = prompt.sampling;
     fit_lengths(ids, sampling, prompt.explicit_length, settings);
+    const std::optional<AnswerForm> form = form_of(job, prompt, settings);
+    TRY(limit_thoughts(sampling, form, *tokenizer, settings));
     if (static_cast<int64_t>(ids.size()) > settings.context_length) {
       return refuse("The input ({} tokens) is longer than the model's context length ({} tokens).",
                     ids.size(), settings.context_length);
@@ -102,7 +137,9 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
       request.cache_namespace = job.cache_namespace;
       request.use_prefix_cache = job.use_prefix_cache;
       request.embed = job.embed;
-      out.choices.push_back(TRY(Choice::create(tokenizer, sampling, request.rid)));
+      request.cache_generated =
+          !(settings.strip_thinking_cache && form && form->reasoning && form->starts_in_thoughts);
+      out.choices.push_back(TRY(Choice::create(tokenizer, sampling, request.rid, form)));
       out.requests.push_back(std::move(request));
     }
     out.prompt_ids.push_back(std::move(ids));

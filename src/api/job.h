@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,8 @@ struct Prompt {
   SamplingParams sampling;
   bool explicit_length = false;  // the client chose max_new_tokens: it must fit
   LogprobOptions logprob;
-  std::string rid;  // "": random
+  std::optional<AnswerForm> form;  // chat: how the answer is read
+  std::string rid;                 // "": random
 };
 
 struct Job {
@@ -34,6 +36,7 @@ struct Job {
   bool stream = false;
   int64_t stream_interval = 1;  // tokens between two chunks of a sequence, after its first
   int64_t priority = 0;
+  bool require_reasoning = false;  // the outputs begin in thoughts (raw prompts)
   std::string cache_namespace;
   bool use_prefix_cache = true;
   bool embed = false;  // embeddings instead of text

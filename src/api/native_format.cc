@@ -157,7 +157,7 @@ class NativeFormat final : public Format {
     out.key("prompt_tokens").integer(choice.prompt_tokens());
     out.key("completion_tokens").integer(choice.completion_tokens());
     out.key("cached_tokens").integer(choice.cached_tokens());
-    out.key("reasoning_tokens").integer(0);
+    out.key("reasoning_tokens").integer(choice.reasoning_tokens());
     out.key("weight_version").string(weight_version_);
     out.key("num_retractions").integer(choice.retractions());
     if (!choice.finish()) return;

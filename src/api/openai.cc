@@ -54,7 +54,8 @@ std::expected<void, Failure> read_openai(Fields& fields, std::string_view id_pre
 }
 
 Usage usage_of(const Choice& choice) {
-  return {choice.prompt_tokens(), choice.completion_tokens(), choice.cached_tokens()};
+  return {choice.prompt_tokens(), choice.completion_tokens(), choice.cached_tokens(),
+          choice.reasoning_tokens()};
 }
 
 Usage usage_of(const std::vector<Choice>& choices, size_t samples) {
@@ -62,6 +63,7 @@ Usage usage_of(const std::vector<Choice>& choices, size_t samples) {
   for (size_t i = 0; i < choices.size(); ++i) {
     const Usage one = usage_of(choices[i]);
     sum.completion += one.completion;
+    sum.reasoning += one.reasoning;
     if (i % samples != 0) continue;
     sum.prompt += one.prompt;
     sum.cached += one.cached;
@@ -76,8 +78,13 @@ void write_usage(JsonWriter& out, const Usage& usage) {
   out.key("completion_tokens").integer(usage.completion);
   out.key("prompt_tokens_details").begin_object();
   out.key("cached_tokens").integer(usage.cached).end_object();
-  out.key("reasoning_tokens").integer(0);
-  out.key("completion_tokens_details").null();
+  out.key("reasoning_tokens").integer(usage.reasoning);
+  out.key("completion_tokens_details");
+  if (usage.reasoning > 0) {
+    out.begin_object().key("reasoning_tokens").integer(usage.reasoning).end_object();
+  } else {
+    out.null();
+  }
   out.end_object();
 }
 

@@ -30,7 +30,7 @@ std::expected<void, Failure> read_openai(Fields& fields, std::string_view id_pre
                                          const Settings& settings);
 
 struct Usage {
-  int64_t prompt = 0, completion = 0, cached = 0;
+  int64_t prompt = 0, completion = 0, cached = 0, reasoning = 0;
 };
 Usage usage_of(const Choice& choice);
 // Each prompt counts once, however many samples it has.

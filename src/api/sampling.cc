@@ -55,11 +55,16 @@ void read_logit_bias(Fields& fields, SamplingParams& sampling, int64_t vocab_siz
   }
 }
 
-void refuse_thinking_budget(Fields& fields) {
+// custom_params.thinking_budget: tokens.
+void read_thinking_budget(Fields& fields, SamplingParams& sampling) {
   const auto value = fields.find("custom_params");
   if (!value) return;
   Fields custom(*value, "custom_params");
-  custom.unsupported("thinking_budget");
+  if (custom.find("thinking_budget")) {
+    int64_t budget = 0;
+    custom.integer("thinking_budget", budget, 0, kInt32Max);
+    sampling.thoughts = ThoughtLimits{.end = {}, .budget = budget, .banned = {}};
+  }
   if (custom.failure()) fields.note(*custom.failure());
 }
 
@@ -92,7 +97,7 @@ void read_sampling(Fields& fields, SamplingParams& sampling, const Settings& set
   fields.boolean("spaces_between_special_tokens", s.spaces_between_special_tokens);
   read_logit_bias(fields, s, settings.vocab_size);
   read_grammar(fields, s.grammar, settings);
-  refuse_thinking_budget(fields);
+  read_thinking_budget(fields, s);
 }
 
 void read_openai_sampling(Fields& fields, SamplingParams& sampling, const Settings& settings) {
@@ -135,6 +140,7 @@ std::expected<void, Failure> read_common(Fields& fields, Job& job, const Setting
     job.cache_namespace = fmt::format("{}:{}{}:{}", extra_key.size(), extra_key, salt.size(), salt);
   }
   fields.boolean("cache_prompt", job.use_prefix_cache);
+  fields.boolean("require_reasoning", job.require_reasoning);
   int64_t rank = 0;
   fields.integer("routed_dp_rank", rank, 0, 0);
   fields.integer("data_parallel_rank", rank, 0, 0);

@@ -5,9 +5,13 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "request/sampling_params.h"
+#include "text/dialects/reasoning.h"
+#include "text/dialects/tool_calls.h"
 
 namespace fathom::api {
 
@@ -30,6 +34,12 @@ struct Settings {
   bool abort_on_priority_when_disabled = false;  // --abort-on-priority-when-disabled
 
   bool grammars = true;  // false: --grammar-backend none
+  const ReasoningDialect* reasoning = nullptr;  // --reasoning-parser
+  const ToolDialect* tools = nullptr;           // --tool-call-parser
+  bool strict_thinking = false;                 // --enable-strict-thinking
+  bool strip_thinking_cache = false;            // --strip-thinking-cache
+  // --default-chat-template-kwargs: names and values, as JSON texts.
+  std::vector<std::pair<std::string, std::string>> template_kwargs;
 
   int64_t max_samples = 128;                 // n and best_of, per prompt
   int64_t max_sequences_per_request = 4096;  // prompts x n; also the most top logprobs on /generate
@@ -42,5 +52,8 @@ struct Settings {
 Result<SamplingParams> parse_sampling_defaults(std::string_view json, const SamplingParams& base);
 // The five sampling fields of a model's generation_config.json over `base`.
 Result<SamplingParams> parse_generation_config(std::string_view json, const SamplingParams& base);
+// --default-chat-template-kwargs: the members of a JSON object.
+Result<std::vector<std::pair<std::string, std::string>>> parse_template_kwargs(
+    std::string_view json);
 
 }  // namespace fathom::api

@@ -95,6 +95,8 @@ void EngineLoop::handle(AddRequest& message) {
   r->id = message.id;
   r->request = std::move(message.request);
   r->on_tokens = std::move(message.on_tokens);
+  const auto& limits = r->request.sampling.thoughts;
+  r->thoughts = Thoughts(limits ? &*limits : nullptr);
   r->arrival = clock_.now();
   ++requests_;
   r->seed = r->request.sampling.seed.value_or(mix_bits(plan_.options.random_seed ^ mix_bits(requests_)));
@@ -109,6 +111,7 @@ void EngineLoop::handle(AddRequest& message) {
                     .cache_namespace = r->request.cache_namespace,
                     .max_cached_tokens = -1,
                     .insert_into_cache = !r->request.health_probe,
+                    .insert_generated = r->request.cache_generated,
                     .health_probe = r->request.health_probe};
   // The entry of position s needs the logits of position s - 1.
   if (prompt_logprobs) spec.max_cached_tokens = std::max(logprob.start_len - 1, 0);
@@ -232,6 +235,8 @@ void EngineLoop::sample(const StepPlan& plan) {
                        .counts = &r.generated,
                        .stop_ids = plan_.model.eos_tokens,
                        .allowed = allowed_by_grammar(r),
+                       .banned = r.thoughts.banned(),
+                       .forced = r.thoughts.forced(),
                        .seed = r.seed,
                        .position = static_cast<uint64_t>(s.first_position + s.rows)});
     }
@@ -311,6 +316,7 @@ Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& 
   }
   const int32_t token = row->token;
   r.generated.add(token, p.penalizes());
+  r.thoughts.add(token);
   r.event.tokens.push_back(token);
   if (r.request.logprob.enabled) r.event.output_logprobs.push_back(std::move(row->logprobs));
   result.token = token;

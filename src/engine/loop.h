@@ -15,6 +15,7 @@
 #include "engine/step_clock.h"
 #include "grammar/mask_worker.h"
 #include "sample/sampler.h"
+#include "sample/thoughts.h"
 #include "sched/scheduler.h"
 
 namespace fathom {
@@ -26,6 +27,7 @@ struct InFlight {
   OnTokens on_tokens;
   GeneratedCounts generated;
   std::unique_ptr<GrammarState> grammar;  // null: nothing binds the output
+  Thoughts thoughts;  // borrows request.sampling
   uint64_t seed = 0;
   double arrival = 0;
   bool admitted = false;

@@ -29,6 +29,7 @@ struct GenerateRequest {
   std::string cache_namespace;     // extra_key / cache_salt: different values never share a prefix
   bool use_prefix_cache = true;
   bool embed = false;              // the last event carries the prompt's embedding; max_new_tokens is 0
+  bool cache_generated = true;     // else only the prompt stays in the prefix cache
   bool health_probe = false;       // admitted at a full queue, not counted in metrics
 };
 

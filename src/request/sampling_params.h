@@ -21,6 +21,13 @@ struct GrammarSpec {
   std::vector<int32_t> starts_after;
 };
 
+// Limits on the thoughts at the start of an output: the tokens up to and including `end`.
+struct ThoughtLimits {
+  std::vector<int32_t> end;       // the ids of "</think>"; never empty in a submitted request
+  std::optional<int64_t> budget;  // tokens after which `end` is forced
+  std::vector<int32_t> banned;    // not drawn while thinking
+};
+
 struct SamplingParams {
   int64_t max_new_tokens = 128;  // 0: prefill only
   int64_t min_new_tokens = 0;    // EOS and stop tokens are masked until then
@@ -33,6 +40,7 @@ struct SamplingParams {
   double presence_penalty = 0.0;    // [-2, 2]
   double repetition_penalty = 1.0;  // (0, 2]; generated tokens only
   std::vector<std::pair<int32_t, float>> logit_bias;  // token id -> added to its logit
+  std::optional<ThoughtLimits> thoughts;
   std::optional<uint64_t> seed;  // absent: derived from the server's seed and the request number
 
   std::vector<std::string> stop;        // matched on decoded text, by the text layer

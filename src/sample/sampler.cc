@@ -155,6 +155,7 @@ void Sampler::adjust(SampleRow& row) const {
   }
   apply_mask(row.allowed, logits, vocab_);
   for (const auto& [id, bias] : p.logit_bias) logits[id] += bias;
+  for (const int32_t id : row.banned) logits[id] = kMasked;
   for (const int32_t id : forbidden_) logits[id] = kMasked;
   if (replace_nan_) {
     for (int32_t i = 0; i < vocab_; ++i) {
@@ -176,7 +177,9 @@ void Sampler::sample_row(SampleRow& row, std::vector<Candidate>& scratch) const 
   }
   const bool greedy = row.params->greedy();
   const double inverse = greedy ? 1.0 : 1.0 / row.params->temperature;
-  if (greedy) {
+  if (row.forced >= 0) {
+    row.token = row.forced;
+  } else if (greedy) {
     row.token = best;
   } else {
     const double sum = std::exp(log_sum(row.logits, vocab_, max, inverse));

@@ -43,6 +43,8 @@ struct SampleRow {
   std::span<const int32_t> stop_ids;  // masked until min_new_tokens
   // The grammar's mask: bit id % 32 of word id / 32 is set for tokens that may come. Empty: all may.
   std::span<const uint32_t> allowed;
+  std::span<const int32_t> banned;    // masked
+  int32_t forced = -1;                // drawn whatever the logits say; -1: none
   uint64_t seed = 0;
   uint64_t position = 0;  // of the token to be drawn
 

@@ -87,8 +87,14 @@ struct Scheduler::Impl {
     }
   }
 
-  std::span<const int32_t> computed_tokens(const Sequence& s) const {
-    return std::span(s.tokens).first(static_cast<size_t>(s.computed));
+  std::span<const int32_t> cached_part(const Sequence& s) const {
+    return std::span(s.tokens).first(static_cast<size_t>(cacheable(s)));
+  }
+
+  // Tokens whose KV may stay in the cache.
+  static int32_t cacheable(const Sequence& s) {
+    if (s.spec.insert_generated) return s.computed;
+    return std::max(std::min(s.computed, s.prompt_tokens), s.lease.tokens());
   }
 
   // Lets others share what is computed; the sequence goes on. Whole pages only: the last, partly
@@ -96,7 +102,7 @@ struct Scheduler::Impl {
   void share_computed(Sequence& s) {
     if (!cache.enabled() || !s.spec.insert_into_cache) return;
     const int32_t size = pool.page_size();
-    const int32_t whole = s.computed / size;
+    const int32_t whole = cacheable(s) / size;
     const int32_t leased = s.lease.tokens() / size;
     if (whole <= leased) return;
     std::vector<PageId> rest(s.pages.begin() + whole, s.pages.end());
@@ -120,11 +126,11 @@ struct Scheduler::Impl {
   void release(Sequence& s) {
     const int32_t size = pool.page_size();
     if (cache.enabled() && s.spec.insert_into_cache) {
-      // Pages beyond the computed ones were taken for a step that will not run.
-      const auto used = static_cast<size_t>((s.computed + size - 1) / size);
+      // Pages beyond were taken for a step that will not run, or hold what shall not be kept.
+      const auto used = static_cast<size_t>((cacheable(s) + size - 1) / size);
       for (size_t i = used; i < s.pages.size(); ++i) pool.give_back(s.pages[i]);
       s.pages.resize(std::min(used, s.pages.size()));
-      cache.insert(s.spec.cache_namespace, computed_tokens(s), s.pages, s.lease, clock.now(),
+      cache.insert(s.spec.cache_namespace, cached_part(s), s.pages, s.lease, clock.now(),
                    urgency(options, s));
     } else {
       for (size_t i = static_cast<size_t>(s.lease.tokens() / size); i < s.pages.size(); ++i) {

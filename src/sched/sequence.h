@@ -21,6 +21,7 @@ struct SequenceSpec {
   // token is always computed). 0 with prompt logprobs from position 0 or cache bypass.
   int32_t max_cached_tokens = -1;
   bool insert_into_cache = true;
+  bool insert_generated = true;  // else only the prompt
   bool health_probe = false;  // ignores the queue limit
 };
 

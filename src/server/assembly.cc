@@ -72,6 +72,9 @@ std::string text_of(const Tokenizer& tokenizer, std::optional<int32_t> id) {
 Result<std::shared_ptr<const ChatTemplate>> chat_template(const ServerArgs& args,
                                                           const Tokenizer& tokenizer) {
   std::string source(tokenizer.chat_template());
+  if (!args.hf_chat_template_name.empty()) {
+    source = TRY(named_template(tokenizer.config_json(), args.hf_chat_template_name));
+  }
   if (!args.chat_template.empty()) {
     if (const auto builtin = builtin_template(args.chat_template)) {
       source = *builtin;
@@ -88,6 +91,26 @@ Result<std::shared_ptr<const ChatTemplate>> chat_template(const ServerArgs& args
   if (source.empty()) return std::shared_ptr<const ChatTemplate>();
   return ChatTemplate::compile(source, text_of(tokenizer, tokenizer.bos()),
                                text_of(tokenizer, tokenizer.eos()));
+}
+
+// The model's dialects: named by flags, or told by its chat template ("auto").
+Status set_dialects(const ServerArgs& args, const LoadedFiles& files, api::Settings& settings) {
+  const ChatTemplate* chat = files.chat_template.get();
+  if (args.reasoning_parser == "auto") {
+    settings.reasoning = chat ? reasoning_dialect_of(chat->source()) : nullptr;
+    log::info("--reasoning-parser auto: {}", settings.reasoning ? settings.reasoning->name : "none");
+  } else if (!args.reasoning_parser.empty()) {
+    settings.reasoning = TRY(find_reasoning_dialect(args.reasoning_parser));
+  }
+  if (args.tool_call_parser == "auto") {
+    settings.tools = chat ? tool_dialect_of(chat->for_tools().source()) : nullptr;
+    log::info("--tool-call-parser auto: {}", settings.tools ? settings.tools->name : "none");
+  } else if (!args.tool_call_parser.empty()) {
+    settings.tools = TRY(find_tool_dialect(args.tool_call_parser));
+  }
+  settings.strict_thinking = args.enable_strict_thinking;
+  settings.strip_thinking_cache = args.strip_thinking_cache;
+  return {};
 }
 
 // The command line this process was started with, its keys hidden however they were given.
@@ -240,6 +263,10 @@ Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& fi
   s.allow_auto_truncate = args.allow_auto_truncate;
   s.trust_request_chat_template = args.trust_request_chat_template;
   s.grammars = args.grammar_backend != "none";
+  TRY(set_dialects(args, files, s));
+  if (!args.default_chat_template_kwargs.empty()) {
+    s.template_kwargs = TRY(api::parse_template_kwargs(args.default_chat_template_kwargs));
+  }
   s.priority_scheduling = args.enable_priority_scheduling;
   s.abort_on_priority_when_disabled = args.abort_on_priority_when_disabled;
   s.default_priority = args.default_priority;

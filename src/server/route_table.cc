@@ -1,5 +1,6 @@
 #include "server/route_table.h"
 
+#include "api/reading.h"
 #include "server/admin/admin_routes.h"
 #include "server/admin/cache_and_abort.h"
 #include "server/health.h"
@@ -39,6 +40,21 @@ http::Handler plain_text(std::string text) {
     response.body = text;
     return responder.send(std::move(response));
   };
+}
+
+using Conversion = api::Parsed<std::string> (*)(const std::string& body);
+
+http::asio::awaitable<void> convert(TextPool& pool, Conversion conversion,
+                                    const http::Request& request, http::Responder& responder) {
+  auto body = co_await pool.run([&] { return conversion(request.body); });
+  http::Response response;
+  if (body) {
+    response.body = std::move(*body);
+  } else {
+    response.status = body.error().status;
+    response.body = api::error_body(body.error(), api::Shape::kNative);
+  }
+  co_await responder.send(std::move(response));
 }
 
 http::Handler metrics_handler(ServerState& state) {
@@ -178,6 +194,22 @@ void add_absent(std::vector<Route>& table) {
   }
 }
 
+// Texts read as answers are.
+void add_reading(std::vector<Route>& table, TextPool& pool) {
+  const auto add = [&](std::string path, Conversion conversion) {
+    table.push_back({std::move(path),
+                     {"POST"},
+                     Access::kNormal,
+                     Needs::kNothing,
+                     ErrorShape::kNative,
+                     [&pool, conversion](const http::Request& request, http::Responder& responder) {
+                       return convert(pool, conversion, request, responder);
+                     }});
+  };
+  add("/separate_reasoning", api::separate_reasoning);
+  add("/parse_function_call", api::parse_function_call);
+}
+
 void add_document(std::vector<Route>& table) {
   const auto text = std::make_shared<std::string>();
   table.push_back({"/openapi.json",
@@ -202,6 +234,7 @@ std::vector<Route> route_table(const RouteOptions& options, ServerState& state,
   add_health(table, options, state);
   add_information(table, options, state);
   add_absent(table);
+  add_reading(table, blocking);
   add_admin_routes(table, options, state, blocking);
   add_document(table);  // last: it describes the others
   return table;

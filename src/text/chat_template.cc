@@ -1,5 +1,7 @@
 #include "text/chat_template.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/check.h"
 #include "text/builtin_templates.h"
 #include "text/rust_call.h"
@@ -79,6 +81,23 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::compile(std::string_vi
     }
   }
   return compiled;
+}
+
+Result<std::string> named_template(std::string_view tokenizer_config, std::string_view name) {
+  const auto config = nlohmann::json::parse(tokenizer_config, nullptr, /*allow_exceptions=*/false);
+  std::string names;
+  if (config.is_object() && config.contains("chat_template")) {
+    for (const auto& entry : config["chat_template"]) {
+      if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() ||
+          !entry.contains("template") || !entry["template"].is_string()) {
+        continue;
+      }
+      if (entry["name"] == name) return entry["template"].get<std::string>();
+      names += (names.empty() ? "" : ", ") + entry["name"].get<std::string>();
+    }
+  }
+  return fail(ErrorCode::kNotFound, "--hf-chat-template-name {}: the tokenizer has {}", name,
+              names.empty() ? "no named chat templates" : "only " + names);
 }
 
 Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::builtin(std::string_view name) {

@@ -38,4 +38,8 @@ class ChatTemplate {
   virtual const ChatTemplate& for_tools() const = 0;
 };
 
+// Of a tokenizer_config.json whose chat_template is a list of {name, template}. kNotFound lists the
+// names that there are.
+Result<std::string> named_template(std::string_view tokenizer_config, std::string_view name);
+
 }  // namespace fathom

@@ -228,5 +228,16 @@ TEST(RenderChat, RefusesHostileContexts) {
   }
 }
 
+TEST(NamedTemplate, IsOneOfTheTokenizersOrAnErrorThatListsThem) {
+  constexpr std::string_view kConfig =
+      R"({"chat_template": [{"name": "default", "template": "d"}, {"name": "tools", "template": "t"}]})";
+  EXPECT_EQ(*named_template(kConfig, "tools"), "t");
+  const auto missing = named_template(kConfig, "other");
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().message.find("default, tools"), std::string::npos);
+  EXPECT_FALSE(named_template(R"({"chat_template": "one"})", "one"));
+  EXPECT_FALSE(named_template("{}", "one"));
+}
+
 }  // namespace
 }  // namespace fathom

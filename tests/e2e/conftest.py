@@ -102,6 +102,14 @@ def demo():
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def parsing_demo():
+    """The demo model with its thoughts and tool calls parsed."""
+    server = Server("--random-seed", 1, "--reasoning-parser", "auto", "--tool-call-parser", "auto")
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def launch():
     """Starts servers for one test and stops them after it."""

@@ -47,7 +47,8 @@ def events_of(text):
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_case(demo, case):
+def test_case(request, case):
+    demo = request.getfixturevalue("parsing_demo" if case.get("parsers") else "demo")
     request, want = case["request"], case["expect"]
     body = request["raw_body"].encode() if "raw_body" in request else request["body"]
     status, text = demo.request(request["method"], request["path"], body, headers=request.get("headers"))

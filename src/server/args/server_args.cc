@@ -9,6 +9,8 @@
 #include <random>
 
 #include "server/args/config_file.h"
+#include "text/dialects/reasoning.h"
+#include "text/dialects/tool_calls.h"
 
 namespace fathom {
 namespace {
@@ -23,6 +25,32 @@ Result<std::optional<int64_t>> ranged(const OptionValues& v, std::string_view na
     return invalid("argument --{}: must be in [{}, {}], got {}", name, low, high, *value);
   }
   return value;
+}
+
+// Dialects of thoughts and tool calls.
+Status read_dialects(const OptionValues& v, ServerArgs& a) {
+  a.reasoning_parser = v.text("reasoning-parser");
+  a.tool_call_parser = v.text("tool-call-parser");
+  const auto named = [](const std::string& name) { return !name.empty() && name != "auto"; };
+  if (named(a.reasoning_parser)) {
+    if (const auto found = find_reasoning_dialect(a.reasoning_parser); !found) {
+      return invalid("argument --reasoning-parser: {}", found.error().message);
+    }
+  }
+  if (named(a.tool_call_parser)) {
+    if (const auto found = find_tool_dialect(a.tool_call_parser); !found) {
+      return invalid("argument --tool-call-parser: {}", found.error().message);
+    }
+  }
+  a.enable_strict_thinking = v.flag("enable-strict-thinking");
+  a.strip_thinking_cache = v.flag("strip-thinking-cache");
+  a.trust_request_chat_template = v.flag("trust-request-chat-template");
+  for (const char* name : {"enable-strict-thinking", "strip-thinking-cache"}) {
+    if (v.flag(name) && a.reasoning_parser.empty()) {
+      return invalid("argument --{}: needs --reasoning-parser", name);
+    }
+  }
+  return {};
 }
 
 Status check_json_object(const OptionValues& v, std::string_view name) {
@@ -133,6 +161,8 @@ Status read_model(const OptionValues& v, ServerArgs& a) {
   a.context_length = TRY(ranged(v, "context-length", 1, 1 << 24));
   a.served_model_name = v.maybe_text("served-model-name").value_or(a.model_path.value_or("fathom-demo"));
   a.chat_template = v.text("chat-template");
+  a.hf_chat_template_name = v.text("hf-chat-template-name");
+  TRY(read_dialects(v, a));
   a.json_model_override_args = v.text("json-model-override-args");
   a.preferred_sampling_params = v.text("preferred-sampling-params");
   a.default_chat_template_kwargs = v.text("default-chat-template-kwargs");

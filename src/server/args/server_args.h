@@ -45,7 +45,10 @@ struct ServerArgs {
   std::string load_format, quantization, torchao_config, kv_cache_dtype, revision, download_dir;
   std::optional<int64_t> context_length;
   std::string served_model_name;          // resolved: never empty
-  std::string chat_template;
+  std::string chat_template, hf_chat_template_name;
+  std::string reasoning_parser, tool_call_parser;  // a dialect's name, "auto" or empty
+  bool enable_strict_thinking = false;
+  bool strip_thinking_cache = false;
   std::string json_model_override_args;
   std::string preferred_sampling_params;  // JSON object or empty
   std::string sampling_defaults;          // "model" or "openai"

@@ -123,13 +123,9 @@ awaitable<void> send_body(http::Responder& responder, Parsed<std::string> body,
   co_await responder.send(std::move(response));
 }
 
-// Runs the chat template, unless the client sent token ids.
 std::expected<void, Failure> render_prompt(api::ChatRequest& chat,
                                            const GenerationHandlers::Parts& parts) {
-  api::Prompt& prompt = chat.job.prompts[0];
-  if (prompt.tokenized) return {};
-  prompt.text = TRY(api::render(chat.chat, parts.chat_template.get(), *parts.tokenizer));
-  return {};
+  return api::complete_chat(chat, parts.settings, parts.chat_template.get(), *parts.tokenizer);
 }
 
 }  // namespace

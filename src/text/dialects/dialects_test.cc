@@ -241,6 +241,18 @@ TEST(ToolCalls, FoundByTemplate) {
   EXPECT_EQ(tool_dialect_of("<｜tool▁sep｜>")->name, "deepseekv31");
 }
 
+TEST(ToolCalls, EndlessSpaceIsNotHeldBack) {
+  const std::string space(2000, ' ');
+  const std::string head = "<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n" + space + "{}";
+  EXPECT_EQ(call(head), said(head));
+  EXPECT_EQ(call(fenced("f", "{}") + "x"),
+            (GatheredOutput{.content = "x", .calls = {{"f", "{}"}}}));
+  const auto tail = call("<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n{}" + space + "```x");
+  EXPECT_EQ(tail, (GatheredOutput{.content = space + "```x", .calls = {{"f", "{}"}}}));
+  EXPECT_EQ(think(space + "<think>a</think>b", "deepseek-v3", false),
+            said(space + "<think>a</think>b"));
+}
+
 // Marker pieces in any order, cut in any way.
 TEST(ToolCalls, AnyTextIsReadTheSameHoweverItIsCut) {
   const std::string_view parts[] = {"<think>",

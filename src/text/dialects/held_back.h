@@ -6,6 +6,9 @@
 
 namespace fathom {
 
+// Space that may stand beside a marker. Longer runs are text: nothing is held back without end.
+inline constexpr size_t kMostSpace = 256;
+
 // Length of the longest suffix of `text` that is a proper prefix of `marker`.
 inline size_t held_back(std::string_view text, std::string_view marker) {
   for (size_t n = std::min(text.size(), marker.size() - 1); n > 0; --n) {

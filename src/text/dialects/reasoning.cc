@@ -32,6 +32,10 @@ Result<const ReasoningDialect*> find_reasoning_dialect(std::string_view name) {
   return invalid("'{}' is not a known reasoning parser (choose from auto, {})", name, names);
 }
 
+const ReasoningDialect& default_reasoning_dialect() {
+  return **find_reasoning_dialect("deepseek-v3");
+}
+
 const ReasoningDialect* reasoning_dialect_of(std::string_view source) {
   const auto row = [](std::string_view name) { return *find_reasoning_dialect(name); };
   if (source.find("◁/think▷") != std::string_view::npos) return row("kimi");
@@ -68,6 +72,7 @@ bool starts_in_thoughts(const ReasoningDialect& dialect, std::string_view prompt
 bool ReasoningParser::take_opening(Output& out) {
   for (;;) {
     const size_t space = leading_space(held_);
+    if (space >= kMostSpace) return true;
     const std::string_view text = std::string_view(held_).substr(space);
     if (text.starts_with(dialect_->begin)) {
       const size_t size = space + dialect_->begin.size();

@@ -24,6 +24,8 @@ struct ReasoningDialect {
 
 // kInvalid lists the names.
 Result<const ReasoningDialect*> find_reasoning_dialect(std::string_view name);
+// DeepSeek's tags, for servers that were not told of a dialect.
+const ReasoningDialect& default_reasoning_dialect();
 // The dialect of a model by its chat template; null: it does not think.
 const ReasoningDialect* reasoning_dialect_of(std::string_view template_source);
 

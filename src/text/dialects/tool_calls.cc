@@ -11,6 +11,7 @@ namespace {
 using Kind = DialectEvent::Kind;
 constexpr auto kNone = std::string_view::npos;
 constexpr size_t kMostNameBytes = 256;  // of a function or of the type word
+constexpr size_t kMostHeadBytes = 1024;
 
 constexpr ToolDialect kDialects[] = {
     {.name = "deepseekv3",
@@ -104,6 +105,10 @@ Result<const ToolDialect*> find_tool_dialect(std::string_view name) {
   return invalid("'{}' is not a known tool call parser (choose from auto, {})", name, names);
 }
 
+const ToolDialect& default_tool_dialect() {
+  return kDialects[0];
+}
+
 const ToolDialect* tool_dialect_of(std::string_view source) {
   if (source.find("<｜tool▁sep｜>") == kNone) return nullptr;
   return *find_tool_dialect(source.find("```json") == kNone ? "deepseekv31" : "deepseekv3");
@@ -190,9 +195,10 @@ bool ToolCallParser::read_content(DialectEvents& out) {
 }
 
 bool ToolCallParser::read_head(DialectEvents& out) {
-  const Head head = dialect_->fenced ? fenced_head(text_, *dialect_) : plain_head(text_, *dialect_);
-  if (head.verdict == Head::Verdict::kNeedMore) return false;
-  if (head.verdict == Head::Verdict::kNoCall ||
+  const std::string_view start = std::string_view(text_).substr(0, kMostHeadBytes);
+  const Head head = dialect_->fenced ? fenced_head(start, *dialect_) : plain_head(start, *dialect_);
+  if (head.verdict == Head::Verdict::kNeedMore && start.size() < kMostHeadBytes) return false;
+  if (head.verdict != Head::Verdict::kCall ||
       std::ranges::find(tools_, head.name) == tools_.end()) {
     release_lead(out);
     state_ = State::kContent;
@@ -241,6 +247,7 @@ bool ToolCallParser::read_tail() {
   for (const std::string_view part : {std::string_view("```"), dialect_->call_end}) {
     if (part != dialect_->call_end && !dialect_->fenced) continue;
     const size_t at = done + leading_space(std::string_view(text_).substr(done));
+    if (at - done >= kMostSpace) break;
     const std::string_view rest = std::string_view(text_).substr(at);
     if (rest.size() < part.size() && part.starts_with(rest)) return false;
     if (rest.starts_with(part)) done = at + part.size();

@@ -21,6 +21,8 @@ struct ToolDialect {
 
 // kInvalid lists the names.
 Result<const ToolDialect*> find_tool_dialect(std::string_view name);
+// DeepSeek-V3's.
+const ToolDialect& default_tool_dialect();
 // The dialect that a chat template (made for tools) writes; null: none that is known.
 const ToolDialect* tool_dialect_of(std::string_view template_source);
 
