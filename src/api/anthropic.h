@@ -13,6 +13,9 @@ enum class MessagesUse { kGenerate, kCount };  // counting needs no max_tokens
 
 Parsed<ChatRequest> parse_messages(const std::string& body, const Settings& settings,
                                    MessagesUse use);
+// After the prompt is rendered: refuses thinking "disabled" where the template opens thoughts
+// anyway.
+std::expected<void, Failure> check_thinking(const ChatRequest& request);
 std::unique_ptr<Format> messages_format(const ChatRequest& request);
 // {"input_tokens": n}
 std::string token_count_answer(size_t tokens);

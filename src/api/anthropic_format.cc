@@ -54,7 +54,8 @@ void write_block(JsonWriter& out, const Block& block, bool whole) {
 
 class MessagesFormat final : public Format, private BlockListener {
  public:
-  explicit MessagesFormat(const ChatRequest& request) : options_(request.options), blocks_(this) {}
+  explicit MessagesFormat(const ChatRequest& request)
+      : options_(request.options), blocks_("toolu_", *this) {}
 
   Shape error_shape() const override { return Shape::kAnthropic; }
   void set_prompts(std::vector<std::vector<int32_t>>) override {}
@@ -62,7 +63,7 @@ class MessagesFormat final : public Format, private BlockListener {
   void append_chunk(Events& events, size_t, const Choice& choice) override {
     events_ = &events;
     if (!started_) start(choice);
-    read(choice);
+    blocks_.read(choice);
   }
 
   void append_closing(Events& events, const std::vector<Choice>& choices) override {
@@ -91,7 +92,7 @@ class MessagesFormat final : public Format, private BlockListener {
     const Choice& choice = choices[0];
     Events unused;
     events_ = &unused;
-    read(choice);
+    blocks_.read_whole(choice);
     blocks_.finish();
     std::string body;
     JsonWriter out(body);
@@ -123,11 +124,6 @@ class MessagesFormat final : public Format, private BlockListener {
     write_usage_fields(out, choice, 0);
     out.end_object().end_object();
     events_->push_back(event.finish());
-  }
-
-  void read(const Choice& choice) {
-    blocks_.add_text(std::string_view(choice.text()).substr(read_));
-    read_ = choice.text().size();
   }
 
   void opened(size_t index, const Block& block) override {
@@ -166,7 +162,6 @@ class MessagesFormat final : public Format, private BlockListener {
   BlockList blocks_;
   Events* events_ = nullptr;  // of the call that is under way
   bool started_ = false;
-  size_t read_ = 0;  // bytes of the choice's text
 };
 
 }  // namespace

@@ -264,6 +264,9 @@ Done write_thinking(JsonWriter& out, const Fields& fields) {
   }
   if (type == "adaptive") return {};  // the template's own default
   out.key("reasoning").begin_object().key("enabled").boolean(type == "enabled").end_object();
+  if (budget > 0) {
+    out.key("custom_params").begin_object().key("thinking_budget").integer(budget).end_object();
+  }
   return {};
 }
 
@@ -332,6 +335,14 @@ Parsed<ChatRequest> parse_messages(const std::string& body, const Settings& sett
   ChatRequest request = TRY(parse_chat(TRY(chat_body_of_messages(body, use)), settings));
   request.options.id = "msg_" + random_id();
   return request;
+}
+
+std::expected<void, Failure> check_thinking(const ChatRequest& request) {
+  const auto& form = request.job.prompts[0].form;
+  if (request.chat.thinking == false && form && form->starts_in_thoughts) {
+    return refuse("thinking: this model always thinks; its type cannot be 'disabled'.");
+  }
+  return {};
 }
 
 }  // namespace fathom::api

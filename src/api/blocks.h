@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "api/choice.h"
+
 namespace fathom::api {
 
 struct Block {
@@ -26,26 +28,33 @@ class BlockListener {
 
 class BlockList {
  public:
-  explicit BlockList(BlockListener* listener = nullptr) : listener_(listener) {}
+  // Calls are named `call_prefix` and a random number.
+  BlockList(std::string_view call_prefix, BlockListener& listener)
+      : call_prefix_(call_prefix), listener_(&listener) {}
 
-  // Goes into the open block of that kind, or opens one. Empty pieces change nothing.
-  void add_thinking(std::string_view piece) { add(Block::Kind::kThinking, piece); }
-  void add_text(std::string_view piece) { add(Block::Kind::kText, piece); }
-  void begin_call(std::string id, std::string name);
-  void add_arguments(std::string_view piece);  // of the call begun last
-  void finish();                               // closes the open block
+  // Takes up what a choice with a form has gained since the last call.
+  void read(const Choice& choice);
+  // A choice that has ended, all at once; calls whose arguments are broken are text.
+  void read_whole(const Choice& choice);
+  void finish();  // closes the open block
 
   const std::vector<Block>& blocks() const { return blocks_; }
   bool has_calls() const;
 
  private:
+  // Goes into the open block of that kind, or opens one. A text block begins with something to
+  // see: space between thoughts and calls is no block.
   void add(Block::Kind kind, std::string_view piece);
+  void begin_call(std::string_view name);
   void open(Block block);
   void grow(std::string_view piece);
 
+  std::string_view call_prefix_;
   BlockListener* listener_;
   std::vector<Block> blocks_;
+  std::string space_;  // in front of a text block
   bool open_ = false;
+  size_t read_ = 0;  // events of the choice
 };
 
 }  // namespace fathom::api

@@ -63,14 +63,14 @@ void write_responses_usage(JsonWriter& out, const Choice& choice) {
   out.key("cached_tokens").integer(choice.cached_tokens()).end_object();
   out.key("output_tokens").integer(completion);
   out.key("output_tokens_details").begin_object();
-  out.key("reasoning_tokens").integer(0).end_object();
+  out.key("reasoning_tokens").integer(choice.reasoning_tokens()).end_object();
   out.key("total_tokens").integer(prompt + completion).end_object();
 }
 
 class ResponsesFormat final : public Format, private BlockListener {
  public:
   explicit ResponsesFormat(const ResponsesRequest& request)
-      : options_(request.chat.options), echo_(request.echo), blocks_(this) {}
+      : options_(request.chat.options), echo_(request.echo), blocks_("call_", *this) {}
 
   Shape error_shape() const override { return Shape::kNested; }
   void set_prompts(std::vector<std::vector<int32_t>>) override {}
@@ -78,12 +78,13 @@ class ResponsesFormat final : public Format, private BlockListener {
   void append_chunk(Events& events, size_t, const Choice& choice) override {
     events_ = &events;
     if (!started_) start();
-    read(choice);
+    blocks_.read(choice);
   }
 
   void append_closing(Events& events, const std::vector<Choice>& choices) override {
     events_ = &events;
-    end(choices[0]);
+    set_status(choices[0]);
+    blocks_.finish();
     add_response_event(status_ == "completed" ? "response.completed" : "response.incomplete",
                        &choices[0], nullptr);
   }
@@ -100,8 +101,9 @@ class ResponsesFormat final : public Format, private BlockListener {
   std::string answer(const std::vector<Choice>& choices) override {
     Events unused;
     events_ = &unused;
-    read(choices[0]);
-    end(choices[0]);
+    blocks_.read_whole(choices[0]);
+    set_status(choices[0]);
+    blocks_.finish();
     std::string body;
     JsonWriter out(body);
     write_response(out, &choices[0], nullptr);
@@ -109,16 +111,10 @@ class ResponsesFormat final : public Format, private BlockListener {
   }
 
  private:
-  void read(const Choice& choice) {
-    blocks_.add_text(std::string_view(choice.text()).substr(read_));
-    read_ = choice.text().size();
-  }
-
-  void end(const Choice& choice) {
+  void set_status(const Choice& choice) {
     const bool whole = choice.finish()->kind == FinishReason::Kind::kStop;
     status_ = whole ? "completed" : "incomplete";
     by_length_ = choice.finish()->kind == FinishReason::Kind::kLength;
-    blocks_.finish();
   }
 
   void start() {
@@ -253,7 +249,6 @@ class ResponsesFormat final : public Format, private BlockListener {
   Events* events_ = nullptr;  // of the call that is under way
   int64_t sequence_ = 0;
   bool started_ = false;
-  size_t read_ = 0;  // bytes of the choice's text
 };
 
 }  // namespace

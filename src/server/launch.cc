@@ -62,6 +62,7 @@ GenerationRoutes routes_to(GenerationHandlers& handlers) {
     };
   };
   return {.generate = to(&GenerationHandlers::generate),
+          .vertex_generate = to(&GenerationHandlers::vertex_generate),
           .completions = to(&GenerationHandlers::completions),
           .chat_completions = to(&GenerationHandlers::chat_completions),
           .messages = to(&GenerationHandlers::messages),

@@ -153,6 +153,8 @@ void add_generation(std::vector<Route>& table, ServerState& state) {
   add("/generate", {"POST", "PUT"}, Needs::kGeneration, ErrorShape::kNative, &Routes::generate);
   add("/v1/completions", {"POST"}, Needs::kGeneration, kFlat, &Routes::completions);
   add("/v1/chat/completions", {"POST"}, Needs::kGeneration, kFlat, &Routes::chat_completions);
+  add("/vertex_generate", {"POST"}, Needs::kGeneration, ErrorShape::kNative,
+      &Routes::vertex_generate);
   add("/invocations", {"POST"}, Needs::kGeneration, kFlat, &Routes::chat_completions);  // SageMaker
   constexpr auto kAnthropic = ErrorShape::kAnthropic;
   add("/v1/messages", {"POST"}, Needs::kGeneration, kAnthropic, &Routes::messages);

@@ -20,8 +20,8 @@ namespace fathom {
 enum class Phase { kLoading, kWarmingUp, kServing, kStopping };
 
 struct GenerationRoutes {
-  http::Handler generate, completions, chat_completions, messages, count_tokens, responses,
-      embeddings, encode, score, tokenize, detokenize, tokenizer_info;
+  http::Handler generate, vertex_generate, completions, chat_completions, messages, count_tokens,
+      responses, embeddings, encode, score, tokenize, detokenize, tokenizer_info;
 };
 
 struct LoadedModel {

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import ROOT, Server
+from conftest import ROOT
 
 CLIENTS = ROOT / "tests" / "clients"
 PYTHON = ROOT / "build" / "venv-clients" / "bin" / "python"
@@ -20,7 +20,10 @@ def run(command, url, tmp_path, **env):
     assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-4000:]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CLIENTS.glob("test_*.py") if path.stem != "test_schemathesis"))
+OWN_SERVER = {"test_schemathesis", "test_tools_and_thoughts"}
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in CLIENTS.glob("test_*.py")} - OWN_SERVER))
 def test_python_client(demo, tmp_path, name):
     assert PYTHON.exists(), MISSING
     run([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", CLIENTS / f"{name}.py"], demo.url, tmp_path)
@@ -34,12 +37,15 @@ def test_javascript_clients(demo, tmp_path):
     run([node, "--test", script], demo.url, tmp_path)
 
 
-def test_schemathesis(tmp_path):
+def test_tools_and_thoughts(launch, tmp_path):
+    assert PYTHON.exists(), MISSING
+    server = launch("--reasoning-parser", "auto", "--tool-call-parser", "auto", "--random-seed", 1)
+    run([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", CLIENTS / "test_tools_and_thoughts.py"], server.url, tmp_path)
+
+
+def test_schemathesis(launch, tmp_path):
     """Against a short context, so that requests without a length end soon."""
     assert PYTHON.exists(), MISSING
-    server = Server("--context-length", 128, "--is-embedding")
-    try:
-        run([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", CLIENTS / "test_schemathesis.py"], server.url, tmp_path)
-        assert server.get("/get_load")[0]["num_reqs"] == 0
-    finally:
-        server.stop()
+    server = launch("--context-length", 128, "--is-embedding")
+    run([PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", CLIENTS / "test_schemathesis.py"], server.url, tmp_path)
+    server.wait_idle()

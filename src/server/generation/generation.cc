@@ -11,6 +11,7 @@
 #include "api/responses.h"
 #include "api/score.h"
 #include "api/tokens.h"
+#include "api/vertex.h"
 #include "server/generation/flow.h"
 
 namespace fathom {
@@ -167,6 +168,17 @@ awaitable<void> GenerationHandlers::chat_completions(const http::Request& reques
                     });
 }
 
+awaitable<void> GenerationHandlers::vertex_generate(const http::Request& request,
+                                                    http::Responder& responder) {
+  co_await run_flow(parts_, request, responder, api::Shape::kNative,
+                    [&](Flow::Clock::time_point start) -> Parsed<Ready> {
+                      const auto parsed = TRY(api::parse_vertex(request.body, parts_.settings));
+                      auto native =
+                          api::native_format(parsed, parts_.settings, parts_.tokenizer, start);
+                      return make_ready(parsed.job, api::vertex_format(std::move(native)), parts_);
+                    });
+}
+
 awaitable<void> GenerationHandlers::messages(const http::Request& request,
                                              http::Responder& responder) {
   co_await run_flow(parts_, request, responder, api::Shape::kAnthropic,
@@ -175,6 +187,7 @@ awaitable<void> GenerationHandlers::messages(const http::Request& request,
                       auto chat = TRY(api::parse_messages(request.body, parts_.settings,
                                                           api::MessagesUse::kGenerate));
                       TRY(render_prompt(chat, parts_));
+                      TRY(api::check_thinking(chat));
                       return make_ready(chat.job, api::messages_format(chat), parts_);
                     });
 }

@@ -58,7 +58,8 @@ class GenerationHandlers {
   Done generate(const http::Request& request, http::Responder& responder);     // /generate
   Done completions(const http::Request& request, http::Responder& responder);  // /v1/completions
   Done chat_completions(const http::Request& request, http::Responder& responder);  // /v1/chat/…
-  Done messages(const http::Request& request, http::Responder& responder);          // /v1/messages
+  Done vertex_generate(const http::Request& request, http::Responder& responder);
+  Done messages(const http::Request& request, http::Responder& responder);      // /v1/messages
   Done count_tokens(const http::Request& request, http::Responder& responder);  // /v1/messages/…
   Done responses(const http::Request& request, http::Responder& responder);     // /v1/responses
   Done embeddings(const http::Request& request, http::Responder& responder);    // /v1/embeddings

@@ -40,6 +40,7 @@ struct Rig {
     if (path == "/generate") return handlers->generate(request, responder);
     if (path == "/v1/completions") return handlers->completions(request, responder);
     if (path == "/v1/chat/completions") return handlers->chat_completions(request, responder);
+    if (path == "/vertex_generate") return handlers->vertex_generate(request, responder);
     if (path == "/v1/messages") return handlers->messages(request, responder);
     if (path == "/v1/messages/count_tokens") return handlers->count_tokens(request, responder);
     if (path == "/v1/responses") return handlers->responses(request, responder);
