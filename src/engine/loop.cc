@@ -76,7 +76,8 @@ void EngineLoop::refuse_rest() {
 }
 
 void EngineLoop::drain_inbox() {
-  const bool idle = scheduler_.idle() || (paused_ && updates_.empty());
+  // An update that waited for the last running request is done before the next sleep.
+  const bool idle = updates_.empty() && (paused_ || scheduler_.idle());
   TimePoint until = TimePoint::min();
   if (idle) until = TimePoint::max();
   for (const FlushCache& flush : flushes_) until = std::min(until, flush.deadline);

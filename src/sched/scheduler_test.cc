@@ -342,6 +342,8 @@ TEST(Scheduler, NobodyIsPreemptedForARequestThatWouldNotFitAnyway) {
 
 TEST(Scheduler, AMoreUrgentRequestDisplacesTheLeastUrgentOfAFullQueue) {
   World world({.max_running = 1, .max_queued = 2, .priority_scheduling = true}, 256, 1, true);
+  add_with_priority(world, 9, 8);
+  world.step(true);  // it runs; what comes now waits
   const SequenceId first = add_with_priority(world, 3, 4);
   const SequenceId second = add_with_priority(world, 1, 4);
   EXPECT_EQ(add_with_priority(world, 1, 4), 0u) << "not more urgent than any";

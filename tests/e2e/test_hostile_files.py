@@ -40,7 +40,7 @@ def edit(path, change):
     (["--disable"], 2, ["ambiguous option"]),
     (["--skip-server-warmup=1"], 2, ["ignored explicit argument"]),
     (["--tp", "2"], 1, ["one rank"]),
-    (["--weight-loader-disable-mmap"], 1, ["not supported"]),
+    (["--hicache-storage-backend", "file"], 1, ["not supported"]),
     (["--speculative-algorithm", "NEXTN"], 1, ["speculative"]),
     (["--chunked-prefill-size", "0"], 2, ["--chunked-prefill-size"]),
     (["--chunked-prefill-size", "100", "--page-size", "16"], 1, ["chunked_prefill_size must be divisible by page_size"]),
