@@ -136,3 +136,17 @@ def kernel_targets():
     _, text = run_fathom("doctor")
     line = next(line for line in text.splitlines() if line.startswith("kernel targets"))
     return [name.strip(",") for name in line.split()[2:]]
+
+
+def golden_differences(server, expected):
+    """Absolute differences of the prompts' log probabilities from a golden case's, computed on its stored weights."""
+    differences = []
+    for name, sequence in expected["sequences"].items():
+        answer = server.generate(input_ids=sequence["input_ids"], return_logprob=True, logprob_start_len=0,
+                                 sampling_params={"temperature": 0, "max_new_tokens": 1, "ignore_eos": True})
+        got = answer["meta_info"]["input_token_logprobs"]
+        want = expected["modes"]["weights"]["sequences"][name]["input_token_logprobs"]
+        assert len(got) == len(want) and got[0][0] is None
+        assert [entry[1] for entry in got] == sequence["input_ids"]
+        differences += [abs(g[0] - w) for g, w in zip(got[1:], want[1:])]
+    return differences

@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from conftest import DEMO, FATHOM, GOLDEN, Server, run_fathom
+from conftest import DEMO, FATHOM, GOLDEN, Server, golden_differences, run_fathom
 from gguf_writer import Type, encode, read_tensors, write_gguf
 
 FORMATS = {"bf16": [], "fp8": ["fp8"], "fp8-ue8m0": ["fp8", "--scale-fmt", "ue8m0"], "int8": ["int8"],
@@ -67,14 +67,8 @@ def prompt_differences(folder, name, *flags):
     server = Server("--model-path", folder, "--skip-tokenizer-init", "--skip-server-warmup", "--max-total-tokens", 4096,
                     *flags)
     mode = expected["modes"]["weights"]
-    differences = []
     try:
-        for sequence, entry in expected["sequences"].items():
-            answer = server.generate(input_ids=entry["input_ids"], return_logprob=True, logprob_start_len=0,
-                                     sampling_params={"temperature": 0, "max_new_tokens": 1})
-            want = mode["sequences"][sequence]["input_token_logprobs"][1:]
-            got = answer["meta_info"]["input_token_logprobs"][1:]
-            differences += [abs(g[0] - w) for g, w in zip(got, want)]
+        differences = golden_differences(server, expected)
     finally:
         server.stop()
     return numpy.array(differences), mode["tolerances"]["bf16"]

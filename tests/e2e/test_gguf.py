@@ -6,7 +6,7 @@ import numpy
 import pytest
 from safetensors.numpy import save_file
 
-from conftest import DEMO, GOLDEN, ROOT, Server, run_fathom
+from conftest import DEMO, GOLDEN, ROOT, Server, golden_differences, run_fathom
 from gguf_writer import Type, encode, read_tensors, write_gguf
 
 # Without numbers of several digits, which the demo's tokenizer cuts in another way than DeepSeek-V3's.
@@ -117,14 +117,8 @@ def test_golden_models(folder, name):
     path = write_gguf(GOLDEN / name, folder / f"{name}.gguf", Type.BF16, tokenizer=False)
     server = serve(path, "--skip-tokenizer-init")
     mode = expected["modes"]["weights"]
-    differences = []
     try:
-        for sequence, entry in expected["sequences"].items():
-            answer = server.generate(input_ids=entry["input_ids"], return_logprob=True, logprob_start_len=0,
-                                     sampling_params={"temperature": 0, "max_new_tokens": 1})
-            want = mode["sequences"][sequence]["input_token_logprobs"][1:]
-            got = answer["meta_info"]["input_token_logprobs"][1:]
-            differences += [abs(g[0] - w) for g, w in zip(got, want)]
+        differences = golden_differences(server, expected)
     finally:
         server.stop()
     assert numpy.mean(differences) <= mode["tolerances"]["bf16"]["mean"]

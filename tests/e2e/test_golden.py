@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from conftest import GOLDEN, Server, kernel_targets
+from conftest import GOLDEN, Server, golden_differences, kernel_targets
 
 CASES = ["v3-bf16", "v2-lite-bf16", "v2-group-bf16", "v3-fp8-block", "v3-int8-channel", "v3-int8-block", "v3-awq",
          "v3-gptq", "v3-nvfp4"]
@@ -20,18 +20,8 @@ def case(request):
 
 def test_prompt_logprobs(case):
     server, expected = case
-    mode = expected["modes"]["weights"]
-    differences = []
-    for name, sequence in expected["sequences"].items():
-        answer = server.generate(input_ids=sequence["input_ids"], return_logprob=True, logprob_start_len=0,
-                                 sampling_params={"temperature": 0, "max_new_tokens": 1, "ignore_eos": True})
-        got = answer["meta_info"]["input_token_logprobs"]
-        want = mode["sequences"][name]["input_token_logprobs"]
-        assert len(got) == len(want) and got[0][0] is None
-        assert [entry[1] for entry in got] == sequence["input_ids"]
-        differences += [abs(g[0] - w) for g, w in zip(got[1:], want[1:])]
-    bound = mode["tolerances"]["bf16"]  # the KV cache is BF16
-    differences.sort()
+    differences = sorted(golden_differences(server, expected))
+    bound = expected["modes"]["weights"]["tolerances"]["bf16"]  # the KV cache is BF16
     assert sum(differences) / len(differences) <= bound["mean"]
     assert differences[len(differences) * 99 // 100] <= bound["p99"]
     assert differences[-1] <= bound["max"]
@@ -48,17 +38,6 @@ def test_greedy_continuation(case):
         assert len(answer["output_ids"]) == 16
 
 
-def mean_difference(server, expected):
-    differences = []
-    for name, sequence in expected["sequences"].items():
-        answer = server.generate(input_ids=sequence["input_ids"], return_logprob=True, logprob_start_len=0,
-                                 sampling_params={"temperature": 0, "max_new_tokens": 1, "ignore_eos": True})
-        want = expected["modes"]["weights"]["sequences"][name]["input_token_logprobs"]
-        differences += [abs(g[0] - w) for g, w in
-                        zip(answer["meta_info"]["input_token_logprobs"][1:], want[1:])]
-    return sum(differences) / len(differences)
-
-
 def test_float_activations_are_closer_to_the_weights():
     """--cpu-activation-dtype float32 leaves the error of the stored INT8 weights alone, which is none here."""
     path = GOLDEN / "v3-int8-channel"
@@ -67,6 +46,7 @@ def test_float_activations_are_closer_to_the_weights():
     for dtype in ("auto", "float32"):
         server = Server("--model-path", path, "--skip-tokenizer-init", "--skip-server-warmup",
                         "--cpu-activation-dtype", dtype)
-        means[dtype] = mean_difference(server, expected)
+        differences = golden_differences(server, expected)
+        means[dtype] = sum(differences) / len(differences)
         server.stop()
     assert means["float32"] < means["auto"] / 2, means
