@@ -34,7 +34,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--result-filename")
     args = parser.parse_args()
-    ll.llama_log_set(ll.llama_log_callback(lambda *_: None), None)
+    quiet = ll.llama_log_callback(lambda *_: None)  # llama.cpp keeps it, so it must outlive the calls below
+    ll.llama_log_set(quiet, None)
     ll.llama_backend_init()
     model = ll.llama_load_model_from_file(args.model.encode(), ll.llama_model_default_params())
     if not model:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "device/stopwatch.h"
 #include "tensor/buffer.h"
@@ -25,15 +26,38 @@ double best_seconds(const Exec& exec, F&& run) {
   return best;
 }
 
-// Sums 64-bit words, eight at a time, so that nothing but the reads takes time.
-uint64_t read_all(const uint64_t* p, int64_t n) {
-  uint64_t sums[8] = {};
-  for (int64_t i = 0; i + 8 <= n; i += 8) {
-    for (int j = 0; j < 8; ++j) sums[j] += p[i + j];
+// One stream of the widest loads, which the core's own prefetchers follow: software prefetches and
+// narrow loads read less (docs/performance.md). The words are combined so that the loads stay.
+using ReadLoop = uint64_t (*)(const std::byte* from, int64_t bytes);
+
+__attribute__((target("avx512f"))) uint64_t read_avx512(const std::byte* from, int64_t bytes) {
+  __m512i all = _mm512_setzero_si512();
+  for (int64_t i = 0; i + 64 <= bytes; i += 64) {
+    all = _mm512_xor_si512(all, _mm512_loadu_si512(from + i));
   }
-  uint64_t total = 0;
-  for (const uint64_t sum : sums) total += sum;
-  return total;
+  return static_cast<uint64_t>(_mm512_reduce_add_epi64(all));
+}
+
+__attribute__((target("avx2"))) uint64_t read_avx2(const std::byte* from, int64_t bytes) {
+  __m256i all = _mm256_setzero_si256();
+  for (int64_t i = 0; i + 32 <= bytes; i += 32) {
+    all = _mm256_xor_si256(all, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
+  }
+  return static_cast<uint64_t>(_mm256_extract_epi64(all, 0));
+}
+
+uint64_t read_sse(const std::byte* from, int64_t bytes) {
+  __m128i all = _mm_setzero_si128();
+  for (int64_t i = 0; i + 16 <= bytes; i += 16) {
+    all = _mm_xor_si128(all, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+  }
+  return static_cast<uint64_t>(_mm_cvtsi128_si64(all));
+}
+
+ReadLoop widest_read() {
+  if (__builtin_cpu_supports("avx512f")) return read_avx512;
+  if (__builtin_cpu_supports("avx2")) return read_avx2;
+  return read_sse;
 }
 
 constexpr int kChains = 12;  // independent sums: latency 4 x 2 units, and some to spare
@@ -134,13 +158,15 @@ FmaLoop widest_fma() {
 Result<MachineLimits> measure_machine(Exec& exec) {
   Buffer buffer = TRY(Buffer::allocate(kBytes));
   std::atomic<uint64_t> sink = 0;  // keeps the loops alive
-  uint64_t* words = buffer.as<uint64_t>();
-  constexpr int64_t kWords = kBytes / 8;
   // Written first: reading untouched pages would read one page of zeros again
   // and again.
-  exec.parallel(kWords, [&](Range r, int) { std::fill(words + r.begin, words + r.end, 1); });
+  exec.parallel(kBytes, [&](Range r, int) {
+    std::memset(buffer.data() + r.begin, 1, static_cast<size_t>(r.size()));
+  });
+  const ReadLoop read_all = widest_read();
   const double read = best_seconds(exec, [&] {
-    exec.parallel(kWords, [&](Range r, int) { sink += read_all(words + r.begin, r.size()); });
+    exec.parallel(kBytes,
+                  [&](Range r, int) { sink += read_all(buffer.data() + r.begin, r.size()); });
   });
   const auto per_second = [&](const FmaLoop& loop) {
     const double time = best_seconds(exec, [&] {

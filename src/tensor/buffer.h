@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "base/result.h"
@@ -15,6 +16,10 @@ class Buffer {
   Buffer() = default;
   // kExhausted with the numbers when the machine has no room.
   static Result<Buffer> allocate(size_t bytes);
+  // For what lives as long as the process, that is weights: side by side in huge pages with others,
+  // because a matrix of 1 or 2 MB alone seldom covers one. Memory returns to the system when all
+  // that share a slab are gone.
+  static Result<Buffer> allocate_packed(size_t bytes);
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
   ~Buffer();
@@ -34,6 +39,7 @@ class Buffer {
  private:
   std::byte* data_ = nullptr;
   size_t size_ = 0;
+  std::shared_ptr<Buffer> slab_;  // owns data_; null: this buffer does
 };
 
 }  // namespace fathom

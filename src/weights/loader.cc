@@ -118,7 +118,7 @@ void CheckpointLoader::router(const std::string& prefix, int32_t out, int32_t in
   table(prefix, out, in, stored);
   if (!stored.view.data) return;  // already reported
   Result<Buffer> data =
-      Buffer::allocate(size_t{4} * static_cast<size_t>(out) * static_cast<size_t>(in));
+      Buffer::allocate_packed(size_t{4} * static_cast<size_t>(out) * static_cast<size_t>(in));
   if (!data) return problem(data.error().message);
   matrix.data = std::move(*data);
   dequantize(stored.view, 0, out, matrix.data.as<float>());

@@ -140,7 +140,7 @@ Result<Matrix> allocate_matrix(const DescribedMatrix& described) {
     total += (bytes + 63) / 64 * 64;
   }
   Matrix matrix{.view = d, .data = {}, .scales = {}};
-  matrix.data = TRY(Buffer::allocate(static_cast<size_t>(total)));
+  matrix.data = TRY(Buffer::allocate_packed(static_cast<size_t>(total)));
   int64_t used = 0;
   matrix.view.data = section(matrix.data, used, d.bytes());
   const auto floats = [&](int64_t n) {

@@ -1,6 +1,6 @@
 // INT8, INT4 and NVFP4 weights against quantized rows (quantized_row.h),
 // written once over a vector of bytes I and compiled in each target's own
-// namespace. Include after I, V and F are defined.
+// namespace. Include after I, V and F are defined, and kernels/streams.h.
 //
 // Two shapes of the same exact integer sums. Few rows: lanes lie along K, four
 // weight rows stream by and their lanes are summed per unit. Many rows: a panel
@@ -77,11 +77,11 @@ struct FourRows {
   const uint8_t* scales8[4];
   float factor;  // Fp4
 
-  // Rows n ... n + 3, of which `count` exist.
-  FourRows(const MatrixView& w, int64_t n, int64_t count) {
+  // The first `count` rows of the spread; the others repeat the last of them.
+  FourRows(const MatrixView& w, const Spread& rows, int64_t count) {
 #pragma GCC unroll 8
     for (int j = 0; j < 4; ++j) {
-      const int64_t row = n + (j < count ? j : count - 1);
+      const int64_t row = rows.row(j < count ? j : count - 1);
       codes[j] = static_cast<const uint8_t*>(w.data) + row * w.row_bytes();
       if constexpr (Codes::kFormat == WeightFormat::kFp4) {
         scales8[j] = w.scale8 + row * ((w.in + 15) / 16);
@@ -145,9 +145,10 @@ static UnitVectors unit_zeros(const FourRows<Codes>& w, const MatrixView& view, 
   return s;
 }
 
-// Bytes of a row to prefetch ahead; from its end, the row of the next four that
-// follows.
-constexpr int64_t kAhead = 1024;
+// Bytes to prefetch ahead, where so many instructions lie between two loads that the core's own
+// look-ahead does not reach the next line; 0: none.
+template <class Codes, int R>
+constexpr int64_t kAhead = R > 1 || Codes::kFormat == WeightFormat::kFp4 ? 1024 : 0;
 
 // y[r, 0 ... 3] for R rows and four weight rows. `kUnit` as in QuantLayout.
 template <class Codes, int kUnit, int R>
@@ -157,7 +158,6 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
   constexpr bool kWide = kUnit == 0 || kUnit == kQuantStep;  // one sum per step or row
   constexpr int kSums = kWide ? 1 : kVectors;
   const int64_t row_bytes = Codes::kNibbles ? (int64_t{view.in} + 1) / 2 : view.in;
-  const int64_t stride = view.row_bytes();
   const int64_t steps = (int64_t{view.in} + kQuantStep - 1) / kQuantStep;
 
   B whole[R][4];
@@ -173,14 +173,13 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
   const auto do_step = [&](int64_t step, auto tail) __attribute__((always_inline)) {
     const int64_t at = step * kStepBytes<Codes>;
     const int left = static_cast<int>(row_bytes - at);
-    const int64_t ahead = at + kAhead < stride ? at + kAhead : at + kAhead + 3 * stride;
     const auto load = [&](int j, int v) __attribute__((always_inline)) {
       const uint8_t* p = w.codes[j] + at + v * I::kBytes;
       if constexpr (decltype(tail)::kSet && Codes::kFormat != WeightFormat::kI4) {
         const int n = left - v * I::kBytes;
         return I::load_n(p, n < 0 ? 0 : n < I::kBytes ? n : I::kBytes);
       } else {
-        __builtin_prefetch(w.codes[j] + ahead + v * I::kBytes);
+        if (kAhead<Codes, R> > 0) __builtin_prefetch(p + kAhead<Codes, R>);
         return I::load(p);
       }
     };
@@ -299,12 +298,12 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
   }
 }
 
-// R rows from r on against weight rows n ... n + count.
+// R rows from r on against four weight rows.
 template <class Codes, int kUnit, int R>
 static void four_some(const MatmulArgs& a, const QuantLayout& q, const FourRows<Codes>& w,
-                      int32_t r, int64_t n, int64_t count) {
+                      int32_t r, const Spread& rows, int64_t count) {
   if constexpr (R > 1) {
-    if (a.rows - r < R) return four_some<Codes, kUnit, R - 1>(a, q, w, r, n, count);
+    if (a.rows - r < R) return four_some<Codes, kUnit, R - 1>(a, q, w, r, rows, count);
   }
   QuantRow x[R];
 #pragma GCC unroll 8
@@ -315,7 +314,7 @@ static void four_some(const MatmulArgs& a, const QuantLayout& q, const FourRows<
   dot_four<Codes, kUnit, R>(a.w, w, x, y);
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
-    for (int64_t j = 0; j < count; ++j) a.y[(r + i) * a.y_stride + n + j] = y[i][j];
+    for (int64_t j = 0; j < count; ++j) a.y[(r + i) * a.y_stride + rows.row(j)] = y[i][j];
   }
 }
 
@@ -328,13 +327,13 @@ static void integer_units(const MatmulArgs& a, int64_t begin, int64_t end, void*
   // Sums of narrow units need more registers.
   constexpr int kLaneRows = kUnit == 0 || kUnit == kQuantStep ? 4 : 2;
   if (a.rows <= I::kFewRows) {
-    for (int64_t n = begin; n < end; n += 4) {
-      const int64_t count = end - n < 4 ? end - n : 4;
-      const FourRows<Codes> w(a.w, n, count);
+    const auto some = [&](const Spread& rows, int64_t count) {
+      const FourRows<Codes> w(a.w, rows, count);
       for (int32_t r = 0; r < a.rows; r += kLaneRows) {
-        four_some<Codes, kUnit, kLaneRows>(a, q, w, r, n, count);
+        four_some<Codes, kUnit, kLaneRows>(a, q, w, r, rows, count);
       }
-    }
+    };
+    for_each_four(begin, end, a.w.row_bytes(), [&](const Spread& rows) { some(rows, 4); }, some);
     return;
   }
   const int64_t steps = quant_steps(q);

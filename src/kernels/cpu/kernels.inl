@@ -1,5 +1,6 @@
 // FP32 kernels of the SIMD targets, written once over a vector type V and compiled in each target's
-// own namespace with its own flags. Include after V and the weight loaders are defined.
+// own namespace with its own flags. Include after V and the weight loaders are defined, and
+// kernels/streams.h.
 //
 // Lanes lie along K: a tile of R activation rows x W weight rows holds R * W accumulators, walks K
 // once and reduces the lanes at the end, in one order for every tile shape. So a row's bits are the
@@ -8,10 +9,10 @@
 // Everything here is static: a function of this file must never be shared between targets.
 
 // Sums of x[r] . w[j] over K in blocks of `block` columns: plain formats have one block and no
-// scale.
+// scale. The outputs of neighbouring w[j] stand y_apart from each other.
 template <int R, int W, class Loader>
 static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_end, float* y,
-                     int64_t y_stride) {
+                     int64_t y_stride, int64_t y_apart) {
   F total[R][W];
   for (int r = 0; r < R; ++r) {
     for (int j = 0; j < W; ++j) total[r][j] = V::zero();
@@ -57,7 +58,7 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < W; ++j) y[r * y_stride + j] = V::sum(total[r][j]);
+    for (int j = 0; j < W; ++j) y[r * y_stride + j * y_apart] = V::sum(total[r][j]);
   }
 }
 
@@ -73,13 +74,13 @@ struct Rows {
 // R rows from r on; fewer when fewer are left.
 template <int R, int W, class Loader>
 static void dot_some(const Loader& load, const Rows& rows, int32_t r, int32_t k, float* y,
-                     int64_t y_stride) {
+                     int64_t y_stride, int64_t y_apart = 1) {
   if constexpr (R > 1) {
-    if (rows.count - r < R) return dot_some<R - 1, W>(load, rows, r, k, y, y_stride);
+    if (rows.count - r < R) return dot_some<R - 1, W>(load, rows, r, k, y, y_stride, y_apart);
   }
   const float* x[R];
   for (int i = 0; i < R; ++i) x[i] = rows.at(r + i);
-  dot_tile<R, W>(load, x, k, y + r * y_stride, y_stride);
+  dot_tile<R, W>(load, x, k, y + r * y_stride, y_stride, y_apart);
 }
 
 // y[r, j] for all rows and `count` weight rows. A tile of rows stays in L1 while the weights, a
@@ -119,7 +120,10 @@ static Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, float* rows)
     int32_t block = 0;
     for (int32_t k = 0; k < in; ++block) {
       const int32_t stop = in - k < raw.block ? in : k + raw.block;
-      for (; k + V::kLanes <= stop; k += V::kLanes) V::store(row + k, from.full(0, k, block));
+      for (; k + V::kLanes <= stop; k += V::kLanes) {
+        from.prefetch(k);
+        V::store(row + k, from.full(0, k, block));
+      }
       if (k < stop) V::store_n(row + k, stop - k, from.part(0, k, stop - k, block));
       k = stop;
     }
@@ -130,11 +134,24 @@ static Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, float* rows)
 template <class Raw>
 static void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
   const Rows x{static_cast<const float*>(a.x), a.x_stride, a.index, a.rows};
+  if (a.rows <= kTileRows) {
+    for_each_four(
+        begin, end, a.w.row_bytes(),
+        [&](const Spread& rows) {
+          dot_some<kTileRows, kTileWeights>(Raw(a.w, rows), x, 0, a.w.in, a.y + rows.first,
+                                            a.y_stride, rows.apart);
+        },
+        [&](const Spread& rows, int64_t count) {
+          product(Raw(a.w, rows), static_cast<int32_t>(count), x, a.w.in, a.y + rows.first,
+                  a.y_stride);
+        });
+    return;
+  }
   for (int64_t n = begin; n < end; n += kMatmulPanelRows) {
     const int32_t count =
         static_cast<int32_t>(end - n < kMatmulPanelRows ? end - n : kMatmulPanelRows);
-    const Raw raw(a.w, n);
-    if (Raw::kPacked && a.rows > kTileRows) {
+    const Raw raw(a.w, Spread{n, 1});
+    if constexpr (Raw::kPacked) {
       const auto panel = unpack(raw, count, a.w.in, static_cast<float*>(scratch));
       product(panel, count, x, a.w.in, a.y + n, a.y_stride);
     } else {
@@ -150,8 +167,8 @@ struct F32Rows {
   const float* data;
   int64_t stride;
   int32_t block = 0x7fffffff / 2;
-  F32Rows(const MatrixView& w, int64_t row)
-      : data(static_cast<const float*>(w.data) + row * w.in), stride(w.in) {}
+  F32Rows(const MatrixView& w, const Spread& rows)
+      : data(static_cast<const float*>(w.data) + rows.first * w.in), stride(rows.apart * w.in) {}
   F32Rows(const float* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
   F32Rows from(int32_t j) const { return {data + j * stride, stride}; }
   F full(int j, int32_t k, int32_t) const { return V::load(data + j * stride + k); }
@@ -167,16 +184,13 @@ struct HalfRows {
   const uint16_t* data;
   int64_t stride;
   int32_t block = 0x7fffffff / 2;
-  HalfRows(const MatrixView& w, int64_t row)
-      : data(static_cast<const uint16_t*>(w.data) + row * w.in), stride(w.in) {}
+  HalfRows(const MatrixView& w, const Spread& rows)
+      : data(static_cast<const uint16_t*>(w.data) + rows.first * w.in), stride(rows.apart * w.in) {}
   HalfRows(const uint16_t* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
   HalfRows from(int32_t j) const { return {data + j * stride, stride}; }
-  F full(int j, int32_t k, int32_t) const {
-    const uint16_t* p = data + j * stride + k;
-    __builtin_prefetch(reinterpret_cast<const char*>(p) + 1024);
-    return Convert::full(p);
-  }
+  F full(int j, int32_t k, int32_t) const { return Convert::full(data + j * stride + k); }
   F part(int j, int32_t k, int n, int32_t) const { return Convert::part(data + j * stride + k, n); }
+  void prefetch(int32_t k) const { __builtin_prefetch(data + k + 512); }
   float scale(int, int32_t) const { return 1; }
 };
 
@@ -187,37 +201,38 @@ struct CodedRows {
   static constexpr bool kScaled = true;
   static constexpr bool kPacked = true;
   const MatrixView& w;
-  int64_t row;
+  Spread rows;
   const uint8_t* codes;
   int64_t stride;
   const float* scales[kTileWeights];  // of the rows of one tile, for block 0 of K
   const float* zeros[kTileWeights];   // kI4
   int32_t block;
-  CodedRows(const MatrixView& matrix, int64_t first)
+  CodedRows(const MatrixView& matrix, const Spread& spread)
       : w(matrix),
-        row(first),
-        codes(static_cast<const uint8_t*>(w.data) + first * w.row_bytes()),
-        stride(w.row_bytes()),
+        rows(spread),
+        codes(static_cast<const uint8_t*>(w.data) + rows.first * w.row_bytes()),
+        stride(rows.apart * w.row_bytes()),
         block(w.format == WeightFormat::kFp4 ? 16 : w.block_in) {
     for (int j = 0; j < kTileWeights && w.scale != nullptr; ++j) {
-      const int64_t at = (row + j) / w.block_out * w.scale_stride;
+      const int64_t at = rows.row(j) / w.block_out * w.scale_stride;
       scales[j] = w.scale + at;
       zeros[j] = w.zero ? w.zero + at : nullptr;
     }
   }
-  CodedRows from(int32_t j) const { return {w, row + j}; }
+  CodedRows from(int32_t j) const { return {w, rows.from(j)}; }
   F full(int j, int32_t k, int32_t b) const {
     return Decode::full(codes + j * stride, k, zero(j, b));
   }
   F part(int j, int32_t k, int n, int32_t b) const {
     return Decode::part(codes + j * stride, k, n, zero(j, b));
   }
+  void prefetch(int32_t k) const { __builtin_prefetch(codes + k + 1024); }
   float zero(int j, int32_t b) const {
     return Decode::kFormat == WeightFormat::kI4 && w.zero ? zeros[j][b] : 8.0f;
   }
   float scale(int j, int32_t b) const {
     if constexpr (Decode::kFormat == WeightFormat::kFp4) {
-      const uint8_t code = w.scale8[(row + j) * ((w.in + 15) / 16) + b];
+      const uint8_t code = w.scale8[rows.row(j) * ((w.in + 15) / 16) + b];
       return V::first(f8_part(&code, 1)) * (0.5f * w.global_scale);
     }
     return scales[j][b];
@@ -226,19 +241,13 @@ struct CodedRows {
 
 struct F8Decode {
   static constexpr WeightFormat kFormat = WeightFormat::kF8;
-  static F full(const uint8_t* row, int32_t k, float) {
-    __builtin_prefetch(row + k + 1024);
-    return f8_full(row + k);
-  }
+  static F full(const uint8_t* row, int32_t k, float) { return f8_full(row + k); }
   static F part(const uint8_t* row, int32_t k, int n, float) { return f8_part(row + k, n); }
 };
 
 struct I8Decode {
   static constexpr WeightFormat kFormat = WeightFormat::kI8;
-  static F full(const uint8_t* row, int32_t k, float) {
-    __builtin_prefetch(row + k + 1024);
-    return V::from_i8(V::load_bytes(row + k));
-  }
+  static F full(const uint8_t* row, int32_t k, float) { return V::from_i8(V::load_bytes(row + k)); }
   static F part(const uint8_t* row, int32_t k, int n, float) {
     alignas(16) uint8_t bytes[16] = {};
     for (int i = 0; i < n; ++i) bytes[i] = row[k + i];

@@ -17,7 +17,7 @@ void put(const Matrix& matrix, int64_t i, float value) {
 
 Status make(int32_t out, int32_t in, WeightFormat format, Matrix& matrix) {
   matrix.view = {.data = nullptr, .out = out, .in = in, .format = format};
-  matrix.data = TRY(Buffer::allocate(static_cast<size_t>(matrix.view.bytes())));
+  matrix.data = TRY(Buffer::allocate_packed(static_cast<size_t>(matrix.view.bytes())));
   matrix.view.data = matrix.data.data();
   return {};
 }

@@ -82,7 +82,8 @@ Result<Matrix> load(const StoredLinear& linear, Exec& exec) {
   Matrix matrix;
   matrix.view = TRY(describe_packed_rows(linear, p)).view;
   matrix.view.data = linear.find("weight_packed")->bytes.data();
-  matrix.scales = TRY(Buffer::allocate(static_cast<size_t>(linear.out * p.groups.count) * 4));
+  matrix.scales =
+      TRY(Buffer::allocate_packed(static_cast<size_t>(linear.out * p.groups.count) * 4));
   TRY(group_scales(linear, "weight_scale", *linear.find("weight_scale"), p.groups.count,
                    /*rows_first=*/true, matrix.scales.as<float>()));
   matrix.view.scale = matrix.scales.as<float>();

@@ -128,7 +128,7 @@ Result<const std::byte*> aligned_bytes(const StoredTensor& tensor, Buffer& copy)
   if (reinterpret_cast<uintptr_t>(tensor.bytes.data()) % size_of(tensor.dtype) == 0) {
     return tensor.bytes.data();
   }
-  copy = TRY(Buffer::allocate(tensor.bytes.size()));
+  copy = TRY(Buffer::allocate_packed(tensor.bytes.size()));
   std::memcpy(copy.data(), tensor.bytes.data(), tensor.bytes.size());
   return copy.data();
 }

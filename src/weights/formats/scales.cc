@@ -38,7 +38,7 @@ Result<const float*> float_scales(const StoredTensor& tensor, const std::string&
     return reinterpret_cast<const float*>(TRY(aligned_bytes(tensor, copy)));
   }
   const Vector widened = TRY(to_floats(tensor, name));
-  copy = TRY(Buffer::allocate(widened.size() * sizeof(float)));
+  copy = TRY(Buffer::allocate_packed(widened.size() * sizeof(float)));
   std::memcpy(copy.data(), widened.data(), widened.size() * sizeof(float));
   return copy.as<float>();
 }

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "kernels/ops.h"
+#include "kernels/streams.h"
 
 namespace fathom::avx2 {
 namespace {

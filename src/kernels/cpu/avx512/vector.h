@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "kernels/ops.h"
+#include "kernels/streams.h"
 
 namespace fathom::avx512 {
 namespace {

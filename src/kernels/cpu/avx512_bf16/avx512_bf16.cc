@@ -11,6 +11,7 @@ constexpr int kLanes = 32;
 constexpr int kTileRows = 6;
 constexpr int kScaledTileRows = 3;  // as many sums again hold the blocks before
 constexpr int kTileWeights = 4;
+constexpr int kFewRows = 8;      // up to here weights are not unpacked
 constexpr int32_t kAhead = 768;  // columns to prefetch ahead
 
 // 64 numbers.
@@ -26,18 +27,23 @@ __mmask32 mask(int n) {
 struct Bf16Rows {
   static constexpr bool kScaled = false;
   static constexpr bool kPacked = false;
+  const MatrixView& w;
+  Spread tile_;
   const uint16_t* data;
   int64_t stride;
   int32_t block = 0x40000000;
-  Bf16Rows(const MatrixView& w, int64_t row)
-      : data(static_cast<const uint16_t*>(w.data) + row * w.in), stride(w.in) {}
-  Bf16Rows(const uint16_t* rows, int64_t row_stride) : data(rows), stride(row_stride) {}
-  Bf16Rows from(int32_t j) const { return {data + j * stride, stride}; }
+  Bf16Rows(const MatrixView& matrix, const Spread& rows)
+      : w(matrix),
+        tile_(rows),
+        data(static_cast<const uint16_t*>(w.data) + rows.first * w.in),
+        stride(rows.apart * w.in) {}
+  Bf16Rows from(int64_t j) const { return {w, tile_.from(j)}; }
+  const Spread& tile() const { return tile_; }
   Pair full(int j, int32_t k) const {
     const uint16_t* p = data + j * stride + k;
     return {(B)_mm512_loadu_si512(p), (B)_mm512_loadu_si512(p + kLanes)};
   }
-  void prefetch(int j, int32_t k) const {
+  void prefetch(int j, int64_t k) const {
     const char* p = reinterpret_cast<const char*>(data + j * stride + k);
     __builtin_prefetch(p);
     __builtin_prefetch(p + 64);
@@ -52,27 +58,30 @@ struct F8Rows {
   static constexpr bool kScaled = true;
   static constexpr bool kPacked = true;
   const MatrixView& w;
-  int64_t row;
+  Spread tile_;
   const uint8_t* codes;
-  const float* scales[kTileWeights];  // of the rows of one tile, for block 0 of K
+  int64_t stride;
+  const float* scales[kTileWeights];  // for block 0 of K
   int32_t block;
-  F8Rows(const MatrixView& matrix, int64_t first)
+  F8Rows(const MatrixView& matrix, const Spread& rows)
       : w(matrix),
-        row(first),
-        codes(static_cast<const uint8_t*>(w.data) + first * w.in),
+        tile_(rows),
+        codes(static_cast<const uint8_t*>(w.data) + rows.first * w.in),
+        stride(rows.apart * w.in),
         block(matrix.block_in) {
     for (int j = 0; j < kTileWeights; ++j) {
-      scales[j] = w.scale + (row + j) / w.block_out * w.scale_stride;
+      scales[j] = w.scale + rows.row(j) / w.block_out * w.scale_stride;
     }
   }
-  F8Rows from(int32_t j) const { return {w, row + j}; }
-  const uint8_t* at(int j, int32_t k) const { return codes + int64_t{j} * w.in + k; }
+  F8Rows from(int64_t j) const { return {w, tile_.from(j)}; }
+  const Spread& tile() const { return tile_; }
+  const uint8_t* at(int j, int32_t k) const { return codes + j * stride + k; }
   Pair full(int j, int32_t k) const {
     __m512i first, second;
     f8::widen(_mm512_loadu_si512(at(j, k)), first, second);
     return {(B)first, (B)second};
   }
-  void prefetch(int j, int32_t k) const { __builtin_prefetch(at(j, k)); }
+  void prefetch(int j, int64_t k) const { __builtin_prefetch(codes + j * stride + k); }
   B part(int j, int32_t k, int n) const {
     return (B)f8::widen(_mm256_maskz_loadu_epi8(mask(n), at(j, k)));
   }
@@ -87,12 +96,13 @@ struct Panel {
   const uint16_t* rows;
   int64_t stride;
   int32_t block;
-  Panel from(int32_t j) const { return {raw.from(j), rows + j * stride, stride, block}; }
+  const Spread& tile() const { return raw.tile(); }
+  Panel from(int64_t j) const { return {raw.from(j), rows + j * stride, stride, block}; }
   Pair full(int j, int32_t k) const {
     const uint16_t* p = rows + j * stride + k;
     return {(B)_mm512_loadu_si512(p), (B)_mm512_loadu_si512(p + kLanes)};
   }
-  void prefetch(int, int32_t) const {}
+  void prefetch(int, int64_t) const {}
   B part(int j, int32_t k, int n) const {
     return (B)_mm512_maskz_loadu_epi16(mask(n), rows + j * stride + k);
   }
@@ -102,6 +112,11 @@ struct Panel {
 template <int R, int W, class Loader>
 void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, float* y,
               int64_t y_stride) {
+  // Long streams alone need none (streams.h), but several rows of arithmetic hide what follows from
+  // the core's look-ahead. From the end of a row on: the row of the next W neighbours.
+  const bool neighbours = load.tile().apart == 1;
+  const bool prefetch = neighbours || R > 1;
+  const int64_t skip = neighbours ? (W - 1) * k_end : 0;
   F total[R][W];
   for (int r = 0; r < R; ++r) {
     for (int j = 0; j < W; ++j) total[r][j] = V::zero();
@@ -124,11 +139,10 @@ void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, 
     int32_t k = k0;
     for (; k + 2 * kLanes <= stop; k += 2 * kLanes) {
       B first[W], second[W];
-      // From the end of a row on, the row of the next W that follows.
-      const int32_t ahead = k + kAhead < k_end ? k + kAhead : k + kAhead + (W - 1) * k_end;
+      const int64_t ahead = k + kAhead < k_end ? k + kAhead : k + kAhead + skip;
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) {
-        load.prefetch(j, ahead);
+        if (prefetch) load.prefetch(j, ahead);
         const Pair both = load.full(j, k);
         first[j] = both.first;
         second[j] = both.second;
@@ -154,39 +168,42 @@ void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, 
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < W; ++j) y[r * y_stride + j] = V::sum(total[r][j]);
+    for (int j = 0; j < W; ++j) y[r * y_stride + load.tile().row(j)] = V::sum(total[r][j]);
   }
 }
 
-// R rows from r on; fewer when fewer are left. n: the weight rows' place in y.
+// R rows from r on; fewer when fewer are left.
 template <int R, int W, class Loader>
-void dot_some(const Loader& load, const MatmulArgs& a, int32_t r, int64_t n) {
+void dot_some(const Loader& load, const MatmulArgs& a, int32_t r) {
   if constexpr (R > 1) {
-    if (a.rows - r < R) return dot_some<R - 1, W>(load, a, r, n);
+    if (a.rows - r < R) return dot_some<R - 1, W>(load, a, r);
   }
   const uint16_t* x[R];
   for (int i = 0; i < R; ++i) {
     const int64_t row = a.index ? a.index[r + i] : r + i;
     x[i] = static_cast<const uint16_t*>(a.x) + row * a.x_stride;
   }
-  dot_tile<R, W>(load, x, a.w.in, a.y + r * a.y_stride + n, a.y_stride);
+  dot_tile<R, W>(load, x, a.w.in, a.y + r * a.y_stride, a.y_stride);
 }
 
-// All rows against `count` weight rows, which stand at n in y.
 template <class Loader>
-void product(const Loader& weights, int32_t count, const MatmulArgs& a, int64_t n) {
-  constexpr int kRows = Loader::kScaled ? kScaledTileRows : kTileRows;
+constexpr int kRowsOf = Loader::kScaled ? kScaledTileRows : kTileRows;
+
+// All rows against `count` neighbouring weight rows.
+template <class Loader>
+void product(const Loader& weights, int64_t count, const MatmulArgs& a) {
+  constexpr int kRows = kRowsOf<Loader>;
   for (int32_t r = 0; r < a.rows; r += kRows) {
-    int32_t j = 0;
+    int64_t j = 0;
     for (; j + kTileWeights <= count; j += kTileWeights) {
-      dot_some<kRows, kTileWeights>(weights.from(j), a, r, n + j);
+      dot_some<kRows, kTileWeights>(weights.from(j), a, r);
     }
-    for (; j < count; ++j) dot_some<kRows, 1>(weights.from(j), a, r, n + j);
+    for (; j < count; ++j) dot_some<kRows, 1>(weights.from(j), a, r);
   }
 }
 
 template <class Raw>
-Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, uint16_t* rows) {
+Panel<Raw> unpack(const Raw& raw, int64_t count, int32_t in, uint16_t* rows) {
   const int64_t stride = (in + kLanes - 1) / kLanes * kLanes;
   for (int j = 0; j < count; ++j) {
     uint16_t* row = rows + j * stride;
@@ -206,14 +223,20 @@ Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, uint16_t* rows) {
 
 template <class Raw>
 void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
+  if (a.rows <= kFewRows) {
+    for_each_four(
+        begin, end, a.w.row_bytes(),
+        [&](const Spread& rows) { product(Raw(a.w, rows), kTileWeights, a); },
+        [&](const Spread& rows, int64_t count) { product(Raw(a.w, rows), count, a); });
+    return;
+  }
   for (int64_t n = begin; n < end; n += kMatmulPanelRows) {
-    const int32_t count =
-        static_cast<int32_t>(end - n < kMatmulPanelRows ? end - n : kMatmulPanelRows);
-    const Raw raw(a.w, n);
-    if (Raw::kPacked && a.rows > kScaledTileRows) {
-      product(unpack(raw, count, a.w.in, static_cast<uint16_t*>(scratch)), count, a, n);
+    const int64_t count = end - n < kMatmulPanelRows ? end - n : kMatmulPanelRows;
+    const Raw raw(a.w, {n, 1});
+    if constexpr (Raw::kPacked) {
+      product(unpack(raw, count, a.w.in, static_cast<uint16_t*>(scratch)), count, a);
     } else {
-      product(raw, count, a, n);
+      product(raw, count, a);
     }
   }
 }
