@@ -85,6 +85,24 @@ install_clients() {
   fi
 }
 
+# Of vLLM's wheel only its bench client is kept.
+install_vllm_bench() {
+  local requirements=tests/clients/vllm.txt
+  cmp -s "$requirements" build/vllm-bench/.requirements 2>/dev/null && return 0
+  if [[ ${FATHOM_NO_INSTALL:-0} == 1 ]]; then
+    say "vLLM's bench client of $requirements is missing in build/vllm-bench (FATHOM_NO_INSTALL=1)"
+    return 0
+  fi
+  say "installing vLLM's bench client of $requirements into build/vllm-bench (a wheel of 340 MB, of which 60 MB are kept)"
+  rm -rf build/vllm-bench && mkdir -p build/vllm-bench
+  build/venv-clients/bin/pip download -q --disable-pip-version-check --no-deps --require-hashes -r "$requirements" -d build/vllm-bench
+  python3 -m zipfile -e build/vllm-bench/*.whl build/vllm-bench/wheel
+  mv build/vllm-bench/wheel/vllm/vllm-rs build/vllm-bench/
+  chmod +x build/vllm-bench/vllm-rs
+  rm -rf build/vllm-bench/wheel build/vllm-bench/*.whl
+  cp "$requirements" build/vllm-bench/.requirements
+}
+
 install_test_tokenizer() {
   [[ -f build/test-tokenizer/tokenizer.json ]] && return 0
   if [[ ${FATHOM_NO_INSTALL:-0} == 1 ]]; then
@@ -108,7 +126,7 @@ require_cargo() {
 mkdir -p build
 case $purpose in
   build) install_packages "${build_packages[@]}"; require_cargo ;;
-  test) install_packages "${build_packages[@]}" "${test_packages[@]}"; require_cargo; install_venv; install_clients; install_test_tokenizer ;;
+  test) install_packages "${build_packages[@]}" "${test_packages[@]}"; require_cargo; install_venv; install_clients; install_vllm_bench; install_test_tokenizer ;;
   check) install_packages "${check_packages[@]}" ;;
   fuzz) install_packages "${build_packages[@]}" "${fuzz_packages[@]}"; require_cargo ;;
   *) say "unknown purpose $purpose"; exit 2 ;;

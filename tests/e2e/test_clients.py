@@ -1,16 +1,19 @@
 """Unmodified clients in their newest versions, each against the demo model. The clients live in build/venv-clients
-(tests/clients/requirements.txt) and build/npm-clients (tests/clients/package.json), beside the tests' own packages."""
+(tests/clients/requirements.txt), build/npm-clients (tests/clients/package.json) and build/vllm-bench (tests/clients/vllm.txt),
+beside the tests' own packages."""
+import json
 import os
 import pathlib
 import subprocess
 
 import pytest
 
-from conftest import ROOT
+from conftest import DEMO, ROOT
 
 CLIENTS = ROOT / "tests" / "clients"
 PYTHON = ROOT / "build" / "venv-clients" / "bin" / "python"
 NPM = ROOT / "build" / "npm-clients"
+VLLM_BENCH = ROOT / "build" / "vllm-bench" / "vllm-rs"
 MISSING = "the clients are not installed: run tools/install_deps.sh test"
 
 
@@ -35,6 +38,20 @@ def test_javascript_clients(demo, tmp_path):
     script = NPM / "clients.test.js"  # beside node_modules, where its imports are found
     script.write_text((CLIENTS / "clients.test.js").read_text())
     run([node, "--test", script], demo.url, tmp_path)
+
+
+@pytest.mark.parametrize("backend", ["openai", "vllm", "openai-chat", "openai-responses"])
+def test_vllm_bench(demo, tmp_path, backend):
+    """vLLM's bench client: every request succeeds and gets the tokens it asked for."""
+    assert VLLM_BENCH.exists(), MISSING
+    questions = [json.loads(line)["question"] for line in (ROOT / "demo" / "test.jsonl").read_text().splitlines()[:24]]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps({"prompt": question}) + "\n" for question in questions))
+    run([VLLM_BENCH, "bench", "serve", "--backend", backend, "--base-url", demo.url, "--tokenizer", DEMO, "--dataset-name", "custom",
+         "--dataset-path", tmp_path / "questions.jsonl", "--custom-output-len", "12", "--num-prompts", "24", "--ignore-eos",
+         "--temperature", "0", "--disable-tqdm", "--save-result", "--result-dir", tmp_path, "--result-filename", "result.json"],
+        demo.url, tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["completed"], result["failed"], result["total_output_tokens"]) == (24, 0, 24 * 12)
 
 
 def test_tools_and_thoughts(launch, tmp_path):
