@@ -5,6 +5,7 @@
 #include <numeric>
 #include <random>
 
+#include "device/measure_machine.h"
 #include "model/loader.h"
 
 namespace fathom {
@@ -129,6 +130,11 @@ BatchTimes OneBatch::run(const BatchShape& shape, uint64_t seed) {
   times.median_decode = median(times.decode);
   if (!times.decode.empty()) times.median_decode_throughput = shape.batch / times.median_decode;
   times.overall_throughput = static_cast<double>(shape.tokens()) / times.total;
+  if (shape.batch == 1 && !times.decode.empty()) {
+    std::vector<double> speeds(3);
+    for (double& speed : speeds) speed = read_speed(*exec_, model_->weights());
+    times.read_limit = median(speeds);
+  }
   return times;
 }
 

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "device/measure_machine.h"
 #include "engine/plan.h"
 #include "model/model.h"
 
@@ -29,6 +28,9 @@ struct BatchTimes {
   double median_decode_throughput = 0;
   double total = 0;
   double overall_throughput = 0;
+  // Bytes per second at which a plain loop read the model's weights right after the last step. The
+  // same memory at the same time: on a shared machine both decide how fast it is.
+  double read_limit = 0;
 };
 
 class OneBatch {
@@ -41,7 +43,6 @@ class OneBatch {
   // The greedy continuation of one prompt, prefilled in pieces of `cut` tokens (0: in one).
   std::vector<int32_t> generate(std::span<const int32_t> prompt, int32_t count, int32_t cut);
 
-  Result<MachineLimits> limits() { return measure_machine(*exec_); }
   const Model& model() const { return *model_; }
   std::string_view target() const { return compute_->target(); }
   int threads() const { return exec_->threads(); }

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <cstdio>
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -35,6 +35,48 @@ class FlushDenormals {
 // requests run; an idle server must use no CPU.
 constexpr int kSpins = 4000;
 
+// A thread's share is cut into about this many pieces that others may take over, because cores of
+// equal rank are not equally fast at every moment. More pieces would cut the long streams that
+// kernels read memory in.
+constexpr int kPieces = 8;
+
+// What is left of one thread's units. Its owner takes from the front, others from the back, each
+// time half of what is left. Units are never put back, so that a range that was read and is still
+// there has not changed meanwhile.
+class alignas(64) Share {
+ public:
+  static constexpr int64_t kMost = 0xffffffff;
+
+  // By the owner, when nothing is left or nothing more shall be done.
+  void set(Range r) { left_.store(pack(r), std::memory_order_relaxed); }
+  // At least `least` units, or all that are left.
+  Range take_front(int64_t least) { return take(least, true); }
+  Range take_back(int64_t least) { return take(least, false); }
+
+ private:
+  static uint64_t pack(Range r) {
+    return static_cast<uint64_t>(r.begin) << 32 | static_cast<uint64_t>(r.end);
+  }
+
+  Range take(int64_t least, bool front) {
+    uint64_t seen = left_.load(std::memory_order_relaxed);
+    for (;;) {
+      const Range left{static_cast<int64_t>(seen >> 32), static_cast<int64_t>(seen & 0xffffffff)};
+      if (left.size() == 0) return {};
+      const int64_t n = std::min(left.size(), std::max(least, left.size() / 2));
+      const int64_t cut = front ? left.begin + n : left.end - n;
+      const Range before{left.begin, cut};
+      const Range after{cut, left.end};
+      if (left_.compare_exchange_weak(seen, pack(front ? after : before),
+                                      std::memory_order_relaxed)) {
+        return front ? before : after;
+      }
+    }
+  }
+
+  std::atomic<uint64_t> left_{0};
+};
+
 class Team final : public Exec {
  public:
   explicit Team(const Options& options) {
@@ -44,6 +86,7 @@ class Team final : public Exec {
     threads_ = std::max(1, count);
     // Spinning on a core that another member needs only delays it.
     spins_ = threads_ <= static_cast<int>(allowed.size()) ? kSpins : 0;
+    shares_ = std::vector<Share>(static_cast<size_t>(threads_));
     for (int i = 1; i < threads_; ++i) workers_.emplace_back([this, i] { work(i); });
   }
 
@@ -72,7 +115,7 @@ class Team final : public Exec {
     Kernel fn = nullptr;
     void* context = nullptr;
     int64_t units = 0;
-    int64_t grain = 0;  // 0: static shares
+    int64_t grain = 0;  // 0: a share for each thread
   };
 
   void start(const Task& task) {
@@ -106,6 +149,7 @@ class Team final : public Exec {
     try {
       execute_share(thread);
     } catch (...) {
+      shares_[static_cast<size_t>(thread)].set({});  // the next task must not find the rest
       std::lock_guard lock(mutex_);
       if (!failure_) failure_ = std::current_exception();
     }
@@ -113,15 +157,34 @@ class Team final : public Exec {
 
   void execute_share(int thread) {
     const Task& task = task_;
-    if (task.grain == 0) {
-      const Range share{task.units * thread / threads_, task.units * (thread + 1) / threads_};
-      if (share.size() > 0) task.fn(task.context, share, thread);
-      return;
-    }
+    if (task.grain == 0) return execute_own_then_others(task, thread);
     for (;;) {
       const int64_t begin = next_.fetch_add(task.grain, std::memory_order_relaxed);
       if (begin >= task.units) return;
       task.fn(task.context, {begin, std::min(begin + task.grain, task.units)}, thread);
+    }
+  }
+
+  void execute_own_then_others(const Task& task, int thread) {
+    const Range own{task.units * thread / threads_, task.units * (thread + 1) / threads_};
+    if (task.units > Share::kMost) {  // bytes to fill, say: nothing that is waited for
+      if (own.size() > 0) task.fn(task.context, own, thread);
+      return;
+    }
+    const int64_t least = std::max<int64_t>(1, task.units / (threads_ * kPieces));
+    Share& share = shares_[static_cast<size_t>(thread)];
+    share.set(own);
+    for (;;) {
+      for (Range piece = share.take_front(least); piece.size() > 0;
+           piece = share.take_front(least)) {
+        task.fn(task.context, piece, thread);
+      }
+      Range stolen;
+      for (int k = 1; k < threads_ && stolen.size() == 0; ++k) {
+        stolen = shares_[static_cast<size_t>((thread + k) % threads_)].take_back(least);
+      }
+      if (stolen.size() == 0) return;
+      share.set(stolen);
     }
   }
 
@@ -155,6 +218,7 @@ class Team final : public Exec {
   std::vector<int> cores_;
   std::vector<std::thread> workers_;
   Task task_;
+  std::vector<Share> shares_;   // per thread, of a task without grain
   std::exception_ptr failure_;  // the first of this task
   alignas(64) std::atomic<uint64_t> generation_{0};
   alignas(64) std::atomic<int64_t> next_{0};

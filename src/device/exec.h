@@ -33,8 +33,10 @@ class Exec {
 
   // Calls fn(context, range, thread) on the team until [0, units) is covered, each unit once. The
   // first exception that a share throws is thrown here, after all threads are done.
-  // Shares are contiguous, proportional and static, so that a core reads its own part of a weight.
-  // thread is in [0, threads()) and unique among concurrent calls: index per-thread scratch by it.
+  // Each thread has a contiguous, proportional share, so that a core reads its own part of a
+  // weight, and takes it in a few pieces from the front; one that is done helps others from the
+  // back. thread is in [0, threads()) and unique among concurrent calls: index per-thread scratch
+  // by it.
   using Kernel = void (*)(void* context, Range range, int thread);
   virtual void run(int64_t units, Kernel fn, void* context) = 0;
 
@@ -43,14 +45,17 @@ class Exec {
 
   template <class F>
   void parallel(int64_t units, F&& body) {
-    run(units, [](void* c, Range r, int t) { (*static_cast<std::remove_reference_t<F>*>(c))(r, t); },
+    run(
+        units,
+        [](void* c, Range r, int t) { (*static_cast<std::remove_reference_t<F>*>(c))(r, t); },
         &body);
   }
   template <class F>
   void parallel_dynamic(int64_t units, int64_t grain, F&& body) {
-    run_dynamic(units, grain,
-                [](void* c, Range r, int t) { (*static_cast<std::remove_reference_t<F>*>(c))(r, t); },
-                &body);
+    run_dynamic(
+        units, grain,
+        [](void* c, Range r, int t) { (*static_cast<std::remove_reference_t<F>*>(c))(r, t); },
+        &body);
   }
 };
 

@@ -155,6 +155,25 @@ FmaLoop widest_fma() {
 
 }  // namespace
 
+double read_speed(Exec& exec, std::span<const std::span<const std::byte>> ranges) {
+  std::atomic<uint64_t> sink = 0;
+  const ReadLoop read = widest_read();
+  int64_t total = 0;
+  for (const auto& range : ranges) total += static_cast<int64_t>(range.size());
+  const double start = seconds_for(exec);
+  exec.parallel(total, [&](Range share, int) {
+    int64_t first = 0;
+    for (const auto& range : ranges) {
+      const auto size = static_cast<int64_t>(range.size());
+      const int64_t begin = std::max(share.begin - first, int64_t{0});
+      const int64_t end = std::min(share.end - first, size);
+      if (begin < end) sink += read(range.data() + begin, end - begin);
+      first += size;
+    }
+  });
+  return static_cast<double>(total) / (seconds_for(exec) - start);
+}
+
 Result<MachineLimits> measure_machine(Exec& exec) {
   Buffer buffer = TRY(Buffer::allocate(kBytes));
   std::atomic<uint64_t> sink = 0;  // keeps the loops alive

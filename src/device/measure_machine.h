@@ -2,6 +2,9 @@
 // kernel's speed with. For the bench and doctor commands; never on a server's path.
 #pragma once
 
+#include <cstddef>
+#include <span>
+
 #include "base/result.h"
 #include "device/exec.h"
 
@@ -15,6 +18,9 @@ struct MachineLimits {
   double bf16_flops_per_second;  // VDPBF16PS
   double int8_ops_per_second;    // VPDPBUSD
 };
+
+// Bytes per second at which all threads read these ranges once, each its own contiguous share.
+double read_speed(Exec& exec, std::span<const std::span<const std::byte>> ranges);
 
 // On the Exec's threads. kExhausted if there is no room for the buffer that is read.
 Result<MachineLimits> measure_machine(Exec& exec);

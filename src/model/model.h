@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "device/arena.h"
@@ -40,6 +41,8 @@ class Model {
   virtual int64_t weight_bytes() const = 0;
   // Bytes of weights that the decode of a single row reads: of the experts, its top k.
   virtual int64_t bytes_per_token() const = 0;
+  // The numbers of all matrices, where they lie: for those who measure how fast they can be read.
+  virtual std::vector<std::span<const std::byte>> weights() const = 0;
   // Arena bytes needed for a step of at most `rows` rows.
   virtual int64_t scratch_bytes(int32_t rows) const = 0;
 

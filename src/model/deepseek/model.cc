@@ -9,17 +9,23 @@
 namespace fathom::deepseek {
 namespace {
 
-// One visitor more: bytes of the loaded weights, and of those in routed experts.
+// One visitor more: the loaded weights, their bytes, and the bytes of those in routed experts.
 struct LoadedBytes {
   int64_t bytes = 0;
   int64_t expert_bytes = 0;
-  void linear(const std::string& prefix, int32_t, int32_t, Matrix& m) {
+  std::vector<std::span<const std::byte>> ranges;
+  void add(const Matrix& m) {
     bytes += matrix_bytes(m.view);
+    ranges.emplace_back(static_cast<const std::byte*>(m.view.data),
+                        static_cast<size_t>(m.view.bytes()));
+  }
+  void linear(const std::string& prefix, int32_t, int32_t, Matrix& m) {
+    add(m);
     if (prefix.find(".experts.") != std::string::npos) expert_bytes += matrix_bytes(m.view);
   }
   void source(const std::string&, int32_t, int32_t, Matrix&) {}  // what it became is counted apart
-  void table(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
-  void router(const std::string&, int32_t, int32_t, Matrix& m) { bytes += matrix_bytes(m.view); }
+  void table(const std::string&, int32_t, int32_t, Matrix& m) { add(m); }
+  void router(const std::string&, int32_t, int32_t, Matrix& m) { add(m); }
   void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
   void kv_scale(const std::string&, float&) {}
 };
@@ -54,10 +60,11 @@ class DeepseekModel final : public Model {
     LoadedBytes counter;
     visit(w_, c_, counter);
     for (const LayerWeights& layer : w_.layers) {
-      counter.bytes +=
-          layer.attention.key_up.owned_bytes() + layer.attention.value_up.owned_bytes();
+      counter.add(layer.attention.key_up);
+      counter.add(layer.attention.value_up);
     }
     weight_bytes_ = counter.bytes;
+    weights_ = std::move(counter.ranges);
     // A row reads one line of the embedding, and its experts only.
     bytes_per_token_ = counter.bytes - counter.expert_bytes;
     if (c_.gate.experts > 0) {
@@ -69,6 +76,7 @@ class DeepseekModel final : public Model {
   const ModelConfig& config() const override { return c_; }
   int64_t weight_bytes() const override { return weight_bytes_; }
   int64_t bytes_per_token() const override { return bytes_per_token_; }
+  std::vector<std::span<const std::byte>> weights() const override { return weights_; }
   int64_t scratch_bytes(int32_t rows) const override;
   void forward(const ForwardBatch& batch, KvPool& kv, Compute& compute, Arena& arena,
                float* logits) override;
@@ -100,6 +108,7 @@ class DeepseekModel final : public Model {
   MatrixView head_;
   int64_t weight_bytes_ = 0;
   int64_t bytes_per_token_ = 0;
+  std::vector<std::span<const std::byte>> weights_;
   const float* hidden_ = nullptr;
   Tap tap_;
   std::vector<GroupedLinear> groups_;  // reused between steps

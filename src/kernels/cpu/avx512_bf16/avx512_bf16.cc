@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kLanes = 32;
 constexpr int kTileRows = 6;
-constexpr int kScaledTileRows = 3;  // as many sums again hold the blocks before
+constexpr int kPairTileRows = 3;  // the decoded weights fill as many registers again
 constexpr int kTileWeights = 4;
 constexpr int kFewRows = 8;      // up to here weights are not unpacked
 constexpr int32_t kAhead = 768;  // columns to prefetch ahead
@@ -26,7 +26,7 @@ __mmask32 mask(int n) {
 // BF16 weight rows.
 struct Bf16Rows {
   static constexpr bool kScaled = false;
-  static constexpr bool kPacked = false;
+  static constexpr bool kPairs = false;  // whether 64 numbers are decoded at once
   const MatrixView& w;
   Spread tile_;
   const uint16_t* data;
@@ -39,10 +39,7 @@ struct Bf16Rows {
         stride(rows.apart * w.in) {}
   Bf16Rows from(int64_t j) const { return {w, tile_.from(j)}; }
   const Spread& tile() const { return tile_; }
-  Pair full(int j, int32_t k) const {
-    const uint16_t* p = data + j * stride + k;
-    return {(B)_mm512_loadu_si512(p), (B)_mm512_loadu_si512(p + kLanes)};
-  }
+  B full(int j, int32_t k) const { return (B)_mm512_loadu_si512(data + j * stride + k); }
   void prefetch(int j, int64_t k) const {
     const char* p = reinterpret_cast<const char*>(data + j * stride + k);
     __builtin_prefetch(p);
@@ -56,7 +53,7 @@ struct Bf16Rows {
 
 struct F8Rows {
   static constexpr bool kScaled = true;
-  static constexpr bool kPacked = true;
+  static constexpr bool kPairs = true;
   const MatrixView& w;
   Spread tile_;
   const uint8_t* codes;
@@ -76,7 +73,7 @@ struct F8Rows {
   F8Rows from(int64_t j) const { return {w, tile_.from(j)}; }
   const Spread& tile() const { return tile_; }
   const uint8_t* at(int j, int32_t k) const { return codes + j * stride + k; }
-  Pair full(int j, int32_t k) const {
+  Pair both(int j, int32_t k) const {
     __m512i first, second;
     f8::widen(_mm512_loadu_si512(at(j, k)), first, second);
     return {(B)first, (B)second};
@@ -92,16 +89,14 @@ struct F8Rows {
 template <class Raw>
 struct Panel {
   static constexpr bool kScaled = Raw::kScaled;
+  static constexpr bool kPairs = false;
   Raw raw;
   const uint16_t* rows;
   int64_t stride;
   int32_t block;
   const Spread& tile() const { return raw.tile(); }
   Panel from(int64_t j) const { return {raw.from(j), rows + j * stride, stride, block}; }
-  Pair full(int j, int32_t k) const {
-    const uint16_t* p = rows + j * stride + k;
-    return {(B)_mm512_loadu_si512(p), (B)_mm512_loadu_si512(p + kLanes)};
-  }
+  B full(int j, int32_t k) const { return (B)_mm512_loadu_si512(rows + j * stride + k); }
   void prefetch(int, int64_t) const {}
   B part(int j, int32_t k, int n) const {
     return (B)_mm512_maskz_loadu_epi16(mask(n), rows + j * stride + k);
@@ -109,46 +104,95 @@ struct Panel {
   float scale(int j, int32_t k_block) const { return raw.scale(j, k_block); }
 };
 
+// The scales of a tile's weight rows, block by block of K. Sums are kept in units of the block at
+// hand and multiplied by the quotient of two scales in between: so they never leave their
+// registers, where a second sum of what came before would need as many again. A block of zeros may
+// have the scale 0: it is passed over.
+template <int W>
+struct RunningScale {
+  __m128 current = _mm_set1_ps(1);
+
+  // What the sums so far must be multiplied by, row by row of the tile.
+  template <class Loader>
+  void next(const Loader& load, int32_t k_block, F (&factor)[4]) {
+    const auto of = [&](int j) { return j < W ? load.scale(j, k_block) : 0.0f; };
+    const __m128 scale = _mm_setr_ps(of(0), of(1), of(2), of(3));
+    const __m128 dead = _mm_cmpeq_ps(scale, _mm_setzero_ps());
+    const __m128 now = _mm_blendv_ps(scale, current, dead);
+    spread(_mm_div_ps(current, now), factor);
+    current = now;
+  }
+  static void spread(__m128 four, F (&out)[4]) {
+    const F all = _mm512_broadcast_f32x4(four);
+    out[0] = _mm512_permute_ps(all, 0x00);
+    out[1] = _mm512_permute_ps(all, 0x55);
+    out[2] = _mm512_permute_ps(all, 0xaa);
+    out[3] = _mm512_permute_ps(all, 0xff);
+  }
+};
+
+// A function of its own, or gcc moves the sums through the stack.
 template <int R, int W, class Loader>
-void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, float* y,
-              int64_t y_stride) {
-  // Long streams alone need none (streams.h), but several rows of arithmetic hide what follows from
-  // the core's look-ahead. From the end of a row on: the row of the next W neighbours.
+[[gnu::noinline]] void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end,
+                                float* y, int64_t y_stride) {
+  // Long streams alone need no prefetch (streams.h), but several rows of arithmetic hide what
+  // follows from the core's look-ahead. From the end of a row on: the row of the next W neighbours.
   const bool neighbours = load.tile().apart == 1;
   const bool prefetch = neighbours || R > 1;
   const int64_t skip = neighbours ? (W - 1) * k_end : 0;
-  F total[R][W];
+  F sum[R][W];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < W; ++j) total[r][j] = V::zero();
+#pragma GCC unroll 8
+    for (int j = 0; j < W; ++j) sum[r][j] = V::zero();
   }
+  const auto step = [&](const B(&w)[W], auto&& activation) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const B v = activation(r);
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) sum[r][j] = _mm512_dpbf16_ps(sum[r][j], w[j], v);
+    }
+  };
+  RunningScale<W> scale;
   int32_t k_block = 0;
   for (int32_t k0 = 0; k0 < k_end; k0 += load.block, ++k_block) {
     const int32_t stop = k0 + load.block < k_end ? k0 + load.block : k_end;
-    F acc[R][W];
-    for (int r = 0; r < R; ++r) {
-      for (int j = 0; j < W; ++j) acc[r][j] = Loader::kScaled ? V::zero() : total[r][j];
-    }
-    const auto step = [&](const B(&w)[W], auto&& activation) __attribute__((always_inline)) {
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const B v = activation(r);
-#pragma GCC unroll 8
-        for (int j = 0; j < W; ++j) acc[r][j] = _mm512_dpbf16_ps(acc[r][j], w[j], v);
-      }
-    };
-    int32_t k = k0;
-    for (; k + 2 * kLanes <= stop; k += 2 * kLanes) {
-      B first[W], second[W];
-      const int64_t ahead = k + kAhead < k_end ? k + kAhead : k + kAhead + skip;
+    if constexpr (Loader::kScaled) {
+      F factor[4];
+      scale.next(load, k_block, factor);
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) {
-        if (prefetch) load.prefetch(j, ahead);
-        const Pair both = load.full(j, k);
-        first[j] = both.first;
-        second[j] = both.second;
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sum[r][j] = V::mul(sum[r][j], factor[j]);
       }
-      step(first, [&](int r) { return (B)_mm512_loadu_si512(x[r] + k); });
-      step(second, [&](int r) { return (B)_mm512_loadu_si512(x[r] + k + kLanes); });
+    }
+    int32_t k = k0;
+    for (; k + 2 * kLanes <= stop; k += 2 * kLanes) {
+      const int64_t ahead = k + kAhead < k_end ? k + kAhead : k + kAhead + skip;
+      if (prefetch) {
+#pragma GCC unroll 8
+        for (int j = 0; j < W; ++j) load.prefetch(j, ahead);
+      }
+      if constexpr (Loader::kPairs) {
+        B first[W], second[W];
+#pragma GCC unroll 8
+        for (int j = 0; j < W; ++j) {
+          const Pair both = load.both(j, k);
+          first[j] = both.first;
+          second[j] = both.second;
+        }
+        step(first, [&](int r) { return (B)_mm512_loadu_si512(x[r] + k); });
+        step(second, [&](int r) { return (B)_mm512_loadu_si512(x[r] + k + kLanes); });
+      } else {
+#pragma GCC unroll 2
+        for (int32_t h = k; h < k + 2 * kLanes; h += kLanes) {
+          B w[W];
+#pragma GCC unroll 8
+          for (int j = 0; j < W; ++j) w[j] = load.full(j, h);
+          step(w, [&](int r) { return (B)_mm512_loadu_si512(x[r] + h); });
+        }
+      }
     }
     for (; k < stop; k += kLanes) {
       const int n = stop - k < kLanes ? stop - k : kLanes;
@@ -157,18 +201,16 @@ void dot_tile(const Loader& load, const uint16_t* const (&x)[R], int32_t k_end, 
       for (int j = 0; j < W; ++j) w[j] = load.part(j, k, n);
       step(w, [&](int r) { return (B)_mm512_maskz_loadu_epi16(mask(n), x[r] + k); });
     }
+  }
+  alignas(16) float last[4];
+  _mm_store_ps(last, scale.current);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int j = 0; j < W; ++j) {
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        total[r][j] = Loader::kScaled
-                          ? V::fma(V::set1(load.scale(j, k_block)), acc[r][j], total[r][j])
-                          : acc[r][j];
-      }
+      const float total = V::sum(sum[r][j]);
+      y[r * y_stride + load.tile().row(j)] = Loader::kScaled ? total * last[j] : total;
     }
-  }
-  for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < W; ++j) y[r * y_stride + load.tile().row(j)] = V::sum(total[r][j]);
   }
 }
 
@@ -187,7 +229,7 @@ void dot_some(const Loader& load, const MatmulArgs& a, int32_t r) {
 }
 
 template <class Loader>
-constexpr int kRowsOf = Loader::kScaled ? kScaledTileRows : kTileRows;
+constexpr int kRowsOf = Loader::kPairs ? kPairTileRows : kTileRows;
 
 // All rows against `count` neighbouring weight rows.
 template <class Loader>
@@ -209,7 +251,7 @@ Panel<Raw> unpack(const Raw& raw, int64_t count, int32_t in, uint16_t* rows) {
     uint16_t* row = rows + j * stride;
     int32_t k = 0;
     for (; k + 2 * kLanes <= in; k += 2 * kLanes) {
-      const Pair both = raw.full(j, k);
+      const Pair both = raw.both(j, k);
       _mm512_storeu_si512(row + k, (__m512i)both.first);
       _mm512_storeu_si512(row + k + kLanes, (__m512i)both.second);
     }
@@ -233,7 +275,7 @@ void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
   for (int64_t n = begin; n < end; n += kMatmulPanelRows) {
     const int64_t count = end - n < kMatmulPanelRows ? end - n : kMatmulPanelRows;
     const Raw raw(a.w, {n, 1});
-    if constexpr (Raw::kPacked) {
+    if constexpr (Raw::kPairs) {
       product(unpack(raw, count, a.w.in, static_cast<uint16_t*>(scratch)), count, a);
     } else {
       product(raw, count, a);
