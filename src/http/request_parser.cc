@@ -135,6 +135,8 @@ RequestParser::Progress RequestParser::feed_header(std::string_view bytes, size_
 RequestParser::Progress RequestParser::feed_body(std::string_view bytes, size_t& consumed) {
   auto& parser = impl_->parser;
   while (!parser.is_done()) {
+    // Every chunked body ends with "0 CRLF CRLF"; Beast asserts to be given that much at once.
+    if (parser.chunked() && bytes.size() - consumed < 5) return Progress::kNeedMore;
     error_code ec;
     const size_t used = parser.put(boost::asio::buffer(bytes.substr(consumed)), ec);
     consumed += used;

@@ -39,6 +39,7 @@ Outcome parse(std::string_view bytes, size_t piece, const RequestLimits& limits 
 
 const std::string kPost =
     "POST /generate?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nX-A:  b c \r\n\r\nhello world";
+const std::string kEmptyChunked = "POST /e HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
 const std::string kChunked =
     "POST /generate HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     "5\r\nhello\r\n6;name=value\r\n world\r\n0\r\nTrailer: x\r\n\r\n";
@@ -57,8 +58,16 @@ TEST(RequestParser, ReadsARequestHoweverItIsCut) {
   }
 }
 
+TEST(RequestParser, AnEmptyChunkedBodyIsComplete) {
+  for (size_t piece = 1; piece <= kEmptyChunked.size(); ++piece) {
+    const Outcome outcome = parse(kEmptyChunked, piece);
+    ASSERT_EQ(outcome.progress, Progress::kDone) << piece;
+    EXPECT_EQ(outcome.request.body, "");
+  }
+}
+
 TEST(RequestParser, EveryPrefixWantsMore) {
-  for (const std::string& bytes : {kPost, kChunked}) {
+  for (const std::string& bytes : {kPost, kChunked, kEmptyChunked}) {
     for (size_t length = 0; length < bytes.size(); ++length) {
       EXPECT_EQ(parse(bytes.substr(0, length), 4096).progress, Progress::kNeedMore) << length;
     }
