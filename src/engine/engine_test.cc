@@ -6,9 +6,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
 #include <stdexcept>
 #include <thread>
 
+#include "engine/loop.h"
 #include "engine/testing/engine_rig.h"
 
 namespace fathom {
@@ -297,6 +299,9 @@ TEST(Engine, StopWhileRunning) {
   rig.gate.let(2);
   rig.gate.wait_for_step(3);
   std::thread stopper([&] { rig.engine->shutdown(0); });
+  while (rig.engine->submit(request_for({1}, 1), [](TokenEvent&&) {})) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the stop has not yet begun
+  }
   rig.gate.open();
   EXPECT_TRUE(running.wait().failed(503));
   EXPECT_TRUE(queued.wait().failed(503));
@@ -349,6 +354,31 @@ TEST(Engine, NobodyIsForgottenWhenItStops) {
     flusher.join();
     EXPECT_EQ(submitted, finished);
   }
+}
+
+// No message wakes the engine when the last running request has ended, for which the update waits.
+TEST(Engine, AWeightUpdateFollowsTheLastRunningRequest) {
+  const Plan plan = EngineRig::plan_of({});
+  Inbox inbox;
+  EngineLoop loop(plan, EngineRig::parts_of(plan, {}), inbox);
+  const auto done = std::make_shared<std::promise<Status>>();
+  auto updated = done->get_future();
+  Call running;
+  int events = 0;
+  inbox.push(AddRequest{
+      .id = 1, .request = request_for(prompt_of(4, 1), 3), .on_tokens = [&](TokenEvent&& event) {
+        running.receiver()(std::move(event));
+        if (++events > 1) return;  // two steps before its end:
+        inbox.push(Control{[&](EngineLoop& engine) {
+          engine.request_update({.files = FileSet::embedded("<an empty folder>", {})}, done);
+        }});
+      }});
+  std::thread engine([&] { loop.run(); });
+  expect_whole(running.wait(), prompt_of(4, 1), 3);
+  EXPECT_EQ(updated.wait_for(std::chrono::seconds(60)), std::future_status::ready) << "the engine sleeps";
+  inbox.close();
+  engine.join();
+  EXPECT_THAT(updated.get().error().message, testing::HasSubstr("config.json"));
 }
 
 TEST(Engine, LengthRules) {

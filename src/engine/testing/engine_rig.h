@@ -97,7 +97,8 @@ class Call {
   }
   Answer wait_for(const std::function<bool(const Answer&)>& ready) {
     std::unique_lock lock(shared_->mutex);
-    EXPECT_TRUE(shared_->changed.wait_for(lock, std::chrono::seconds(60), [&] { return ready(shared_->answer); }));
+    EXPECT_TRUE(shared_->changed.wait_for(lock, std::chrono::seconds(60),
+                                          [&] { return ready(shared_->answer); }));
     return shared_->answer;
   }
   Answer now() {
@@ -136,6 +137,14 @@ struct EngineRig {
   explicit EngineRig(const Options& options) : EngineRig(options, {}) {}
   // `extra` runs in each step after the gate.
   EngineRig(const Options& options, FakeModel::BeforeStep extra) {
+    const Plan plan = plan_of(options);
+    engine = Engine::start(
+        plan, parts_of(plan, [this, extra = std::move(extra)](const ForwardBatch& batch) {
+          gate.pass();
+          if (extra) extra(batch);
+        }));
+  }
+  static Plan plan_of(const Options& options) {
     Plan plan;
     plan.model = FakeModel::make_config();
     plan.context_length = 1024;
@@ -147,18 +156,17 @@ struct EngineRig {
     plan.options.scheduler = options.scheduler;
     plan.options.scheduler.max_running = options.max_running;
     plan.options.scheduler.chunked_prefill_size = options.chunk;
-    EngineParts parts{.exec = Exec::create({.threads = 2, .cores = {}}),
-                      .compute = nullptr,
-                      .model = std::make_unique<FakeModel>(
-                          options.pool,
-                          [this, extra = std::move(extra)](const ForwardBatch& batch) {
-                            gate.pass();
-                            if (extra) extra(batch);
-                          }),
-                      .kv = KvPool::allocate(plan.model, KvFormat::kBF16, options.pool).value(),
-                      .arena = Arena(Buffer::allocate(64).value())};
+    return plan;
+  }
+  static EngineParts parts_of(const Plan& plan, FakeModel::BeforeStep before) {
+    EngineParts parts{
+        .exec = Exec::create({.threads = 2, .cores = {}}),
+        .compute = nullptr,
+        .model = std::make_unique<FakeModel>(plan.total_tokens, std::move(before)),
+        .kv = KvPool::allocate(plan.model, KvFormat::kBF16, plan.total_tokens).value(),
+        .arena = Arena(Buffer::allocate(64).value())};
     parts.compute = Compute::create(*parts.exec, "scalar").value();
-    engine = Engine::start(plan, std::move(parts));
+    return parts;
   }
   ~EngineRig() { gate.open(); }
 
@@ -178,7 +186,8 @@ struct EngineRig {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     EngineStats stats = engine->stats();
     while (stats.available_tokens != stats.total_tokens && std::chrono::steady_clock::now() < end) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // it publishes just after it answers
+      std::this_thread::sleep_for(
+          std::chrono::milliseconds(1));  // it publishes just after it answers
       stats = engine->stats();
     }
     EXPECT_EQ(stats.available_tokens, stats.total_tokens);
@@ -192,7 +201,8 @@ struct EngineRig {
 inline std::vector<int32_t> prompt_of(int32_t tokens, int32_t seed) {
   std::vector<int32_t> prompt(static_cast<size_t>(tokens));
   for (int32_t i = 0; i < tokens; ++i) {
-    prompt[static_cast<size_t>(i)] = static_cast<int32_t>(mix_bits(static_cast<uint64_t>(seed * 1000 + i)) % 50);
+    prompt[static_cast<size_t>(i)] =
+        static_cast<int32_t>(mix_bits(static_cast<uint64_t>(seed * 1000 + i)) % 50);
   }
   return prompt;
 }
