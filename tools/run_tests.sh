@@ -4,18 +4,25 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-build}
 export FATHOM_TEST_TOKENIZER=$PWD/build/test-tokenizer
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=0:halt_on_error=1}
-export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:suppressions=$PWD/tools/tsan.supp}
+# A sanitizer's report goes to a file: it counts also when its server is killed by a test or its exit not looked at.
+reports=$PWD/$folder/sanitizer-reports
+rm -rf "$reports" && mkdir -p "$reports" build/test-results
+export ASAN_OPTIONS=${ASAN_OPTIONS:-halt_on_error=1:log_path=$reports/asan}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:log_path=$reports/ubsan}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:suppressions=$PWD/tools/tsan.supp:log_path=$reports/tsan}
 
-mkdir -p build/test-results
 ctest --test-dir "$folder" --output-on-failure --timeout 900 --output-junit "$PWD/build/test-results/unit.xml"
 unit=$?
 FATHOM_BUILD=$PWD/$folder build/venv/bin/python -m pytest tests/e2e -q --junit-xml build/test-results/e2e.xml
 e2e=$?
+[[ -z $(ls "$reports") ]]
+clean=$?
+((clean == 0)) || head -n 60 "$reports"/*
 
-python3 - <<'PY'
+python3 - "$clean" <<'PY'
+import sys
 import xml.etree.ElementTree as ET
-passed = failed = 0
+passed, failed = 0, int(sys.argv[1])
 for name in ("unit", "e2e"):
     try:
         root = ET.parse(f"build/test-results/{name}.xml").getroot()
@@ -29,4 +36,4 @@ for name in ("unit", "e2e"):
         failed += bad
 print(f"{passed} passed, {failed} failed")
 PY
-exit $((unit != 0 || e2e != 0))
+exit $((unit != 0 || e2e != 0 || clean != 0))
