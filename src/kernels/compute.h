@@ -61,7 +61,7 @@ class Compute {
   // (e.g. BF16 for the BF16 dot product), then shared by all products.
   virtual void linear(const float* x, int64_t x_stride, int32_t rows,
                       std::span<const LinearOut> outs) = 0;
-  // Independent products with the same format, e.g. experts or heads; any row counts, also 0.
+  // Independent products, e.g. experts or heads; any row counts, also 0.
   virtual void linear_grouped(std::span<const GroupedLinear> groups) = 0;
 
   virtual void embed(const EmbedArgs& args, int32_t rows) = 0;

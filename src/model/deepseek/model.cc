@@ -305,18 +305,39 @@ void DeepseekModel::moe(const Step& s, int32_t l, const float* x, float* y) {
     return std::pair(begin, first_of_expert_[static_cast<size_t>(e)] - begin);
   };
 
+  // The shared expert goes along with the routed ones: it sees all rows, in order.
+  float* shared_gate = nullptr;
+  float* shared_up = nullptr;
+  float* shared = nullptr;
+  const int32_t shared_width = w.shared ? w.shared->gate.view.out : 0;
+  if (w.shared) {
+    shared_gate = s.arena.take<float>(int64_t{s.rows} * shared_width);
+    shared_up = s.arena.take<float>(int64_t{s.rows} * shared_width);
+    shared = s.arena.take<float>(int64_t{s.rows} * c_.hidden);
+  }
+  const auto up_projections = [&](const MlpWeights& m, const int32_t* rows, int32_t count,
+                                  float* gate_out, float* up_out, int32_t n) {
+    groups_.push_back({m.gate.view, x, c_.hidden, s.rows, rows, count, gate_out, n});
+    groups_.push_back({m.up.view, x, c_.hidden, s.rows, rows, count, up_out, n});
+  };
   groups_.clear();
   for (int32_t e = 0; e < experts; ++e) {
     const auto [begin, count] = rows_of(e);
     if (count == 0) continue;
-    const MlpWeights& expert = w.experts[static_cast<size_t>(e)];
-    groups_.push_back({expert.gate.view, x, c_.hidden, s.rows, source + begin, count,
-                       gate + int64_t{begin} * width, width});
-    groups_.push_back({expert.up.view, x, c_.hidden, s.rows, source + begin, count,
-                       up + int64_t{begin} * width, width});
+    up_projections(w.experts[static_cast<size_t>(e)], source + begin, count,
+                   gate + int64_t{begin} * width, up + int64_t{begin} * width, width);
+  }
+  if (w.shared) {
+    up_projections(*w.shared, nullptr, s.rows, shared_gate, shared_up, shared_width);
   }
   s.compute.linear_grouped(groups_);
   s.compute.silu_mul({gate, width, up, width, gate, width, width}, routed);
+  if (w.shared) {
+    s.compute.silu_mul({shared_gate, shared_width, shared_up, shared_width, shared_gate,
+                        shared_width, shared_width},
+                       s.rows);
+  }
+
   groups_.clear();
   for (int32_t e = 0; e < experts; ++e) {
     const auto [begin, count] = rows_of(e);
@@ -324,13 +345,11 @@ void DeepseekModel::moe(const Step& s, int32_t l, const float* x, float* y) {
     groups_.push_back({w.experts[static_cast<size_t>(e)].down.view, gate + int64_t{begin} * width,
                        width, count, nullptr, count, down + int64_t{begin} * c_.hidden, c_.hidden});
   }
-  s.compute.linear_grouped(groups_);
-
-  float* shared = nullptr;
   if (w.shared) {
-    shared = s.arena.take<float>(int64_t{s.rows} * c_.hidden);
-    mlp(s, *w.shared, x, shared);
+    groups_.push_back({w.shared->down.view, shared_gate, shared_width, s.rows, nullptr, s.rows,
+                       shared, c_.hidden});
   }
+  s.compute.linear_grouped(groups_);
   s.compute.combine({down, slots, weights, shared, top_k, c_.hidden, y, c_.hidden}, s.rows);
 }
 
