@@ -2,13 +2,14 @@
 # make build   only build: build/fathom                  make check   structure checks, in seconds
 # make asan    tests under ASan and UBSan                 make tsan    tests under TSan
 # make fuzz    libFuzzer targets, FUZZ_SECONDS each       make docs    regenerate generated documents
+# make bench   speeds against this machine's limits; FULL=1 in detail, PEER=1 also against llama.cpp
 # FATHOM_NO_INSTALL=1 skips the installation of missing packages. PORT=30000 is for make serve.
 SHELL := /bin/bash
 PORT ?= 30000
 FUZZ_SECONDS ?= 60
 CTEST := ctest --output-on-failure --timeout 600
 
-.PHONY: build serve test unit e2e check docs asan tsan fuzz clean
+.PHONY: build serve test unit e2e check docs asan tsan fuzz bench clean
 
 build:
 	@tools/install_deps.sh build
@@ -53,6 +54,9 @@ fuzz:
 	@tools/install_deps.sh fuzz
 	@cmake --preset fuzz > /dev/null && cmake --build --preset fuzz --target fuzzers
 	@tools/run_fuzzers.sh $(FUZZ_SECONDS)
+
+bench: build
+	@tools/run_bench.sh
 
 clean:
 	rm -rf build build-debug build-asan build-tsan build-fuzz

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fathom against llama.cpp on one shape of random weights, run in turn in one session.
 
-    compare.py [--python PYTHON-WITH-llama-cpp-python] [--repetitions 5] [--json OUT] [--only CASE]
+    compare.py [--python PYTHON-WITH-llama-cpp-python | --without-peer] [--repetitions 5] [--json OUT] [--only CASE]
 
 Bytes per weight are matched: BF16 with BF16, INT8 and FP8 with Q8_0, INT4 with Q4_0. Medians of the ratios
 Fathom / llama.cpp; above 1 Fathom is faster.
@@ -44,12 +44,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--fathom", default=ROOT / "build" / "fathom")
     parser.add_argument("--python", default=sys.executable, help="a Python that has llama-cpp-python and gguf")
+    parser.add_argument("--without-peer", action="store_true", help="Fathom alone, against the machine's limit")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one repetition")
     parser.add_argument("--gguf-folder", help="keep the GGUF files here (8 GB)")
     parser.add_argument("--only", action="append", help="run this case only; may be given again")
     parser.add_argument("--json")
     args = parser.parse_args()
+    repetitions = 1 if args.quick else args.repetitions
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(args.gguf_folder or scratch)
@@ -57,24 +60,26 @@ def main():
             if args.only and name not in args.only:
                 continue
             gguf = folder / f"m-{peer_type}.gguf"
-            if not gguf.exists():
+            if not args.without_peer and not gguf.exists():
                 subprocess.run([args.python, HERE / "random_gguf.py", MODEL / "config.json", gguf, "--type", peer_type],
                                check=True)
             shape = ["--batch-size", str(batch), "--input-len", str(length), "--output-len", str(output)]
             file = pathlib.Path(scratch) / "results.jsonl"
             ours, theirs, share = [], [], []
-            for _ in range(args.repetitions):
+            for _ in range(repetitions):
                 own = last_result([args.fathom, "bench_one_batch", "--model-path", MODEL, "--load-format", "dummy",
                                    "--skip-tokenizer-init", "--log-level", "error", "--threads", args.threads,
                                    "--result-filename", file, *shape, *FLAGS[fmt]], file)
-                peer = last_result([args.python, HERE / "one_batch.py", gguf, "--threads", args.threads,
-                                    "--result-filename", file, *shape], file)
                 ours.append(own[key])
-                theirs.append(peer[key])
+                if not args.without_peer:
+                    peer = last_result([args.python, HERE / "one_batch.py", gguf, "--threads", args.threads,
+                                        "--result-filename", file, *shape], file)
+                    theirs.append(peer[key])
                 if "weights_read_per_second" in own:
                     share.append(own["weights_read_per_second"] / own["machine_read_per_second"])
-            row = {"case": name, "fathom": statistics.median(ours), "llama.cpp": statistics.median(theirs),
-                   "ratio": statistics.median(a / b for a, b in zip(ours, theirs)),
+            row = {"case": name, "fathom": statistics.median(ours),
+                   "llama.cpp": statistics.median(theirs) if theirs else None,
+                   "ratio": statistics.median(a / b for a, b in zip(ours, theirs)) if theirs else None,
                    "bandwidth_share": statistics.median(share) if share else None}
             results.append(row)
             print(json.dumps(row), flush=True)
@@ -82,8 +87,9 @@ def main():
         pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
     print("\n| case | Fathom token/s | llama.cpp token/s | ratio | of the bandwidth |\n|---|---|---|---|---|")
     for r in results:
-        share = f"{r['bandwidth_share']:.2f}" if r["bandwidth_share"] else ""
-        print(f"| {r['case']} | {r['fathom']:.1f} | {r['llama.cpp']:.1f} | {r['ratio']:.2f} | {share} |")
+        cells = [f"{r[key]:.{digits}f}" if r[key] else ""
+                 for key, digits in (("fathom", 1), ("llama.cpp", 1), ("ratio", 2), ("bandwidth_share", 2))]
+        print(f"| {r['case']} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
