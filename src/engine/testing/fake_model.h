@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "model/model.h"
@@ -47,6 +48,7 @@ class FakeModel final : public Model {
   const ModelConfig& config() const override { return config_; }
   int64_t weight_bytes() const override { return 0; }
   int64_t bytes_per_token() const override { return 0; }
+  std::vector<std::span<const std::byte>> weights() const override { return {}; }
   int64_t scratch_bytes(int32_t) const override { return 64; }
 
   void forward(const ForwardBatch& batch, KvPool&, Compute&, Arena&, float* logits) override {
