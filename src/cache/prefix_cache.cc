@@ -12,7 +12,6 @@ namespace fathom {
 namespace {
 
 constexpr int64_t kProtectedHits = 2;
-constexpr size_t kShortTailTokens = 512;
 
 using Tokens = std::span<const int32_t>;
 
@@ -38,6 +37,8 @@ struct RadixNode {
   int32_t leases = 0;  // of this node and everything below it
   int64_t hits = 0;      // matches that reached it
   int64_t priority = 0;  // highest of the sequences that brought it
+  int32_t end = 0;       // tokens from the root to its end
+  int32_t reach = 0;     // of the longest sequence that was ever inserted through it, kept when ends go
   // When it was last used: by the clock, then by order of use.
   std::pair<double, uint64_t> used;
 };
@@ -49,6 +50,7 @@ struct PrefixCache::Impl {
   PagePool& pool;
   bool enabled;
   EvictionPolicy policy;
+  TailBudget tail;
   int32_t page_size;
   std::map<std::string, std::unique_ptr<RadixNode>, std::less<>> roots;
   // Unleased leaves, the next to evict first.
@@ -74,6 +76,11 @@ struct PrefixCache::Impl {
   bool is_evictable_leaf(const RadixNode& node) const {
     return node.parent && node.leases == 0 && node.children.empty();
   }
+  // Of a sequence of `length` tokens, how many its next turn needs cached.
+  int32_t tail_budget(int32_t length) const {
+    return static_cast<int32_t>(
+        std::max<int64_t>(int64_t{length} + tail.next_prompt - tail.threshold, 0));
+  }
   int64_t worth(const RadixNode& node) const {
     switch (policy) {
       case EvictionPolicy::kLru:
@@ -85,7 +92,7 @@ struct PrefixCache::Impl {
       case EvictionPolicy::kPriority:
         return node.priority;
       case EvictionPolicy::kTailLru:
-        return node.tokens.size() > kShortTailTokens ? 1 : 0;
+        return node.end - static_cast<int32_t>(node.tokens.size()) >= tail_budget(node.reach) ? 0 : 1;
     }
     return 0;
   }
@@ -135,6 +142,8 @@ struct PrefixCache::Impl {
     upper->leases = node->leases;
     upper->hits = node->hits;
     upper->priority = node->priority;
+    upper->reach = node->reach;
+    upper->end = node->end - static_cast<int32_t>(node->tokens.size() - cut);
     upper->used = node->used;
     node->tokens.erase(node->tokens.begin(), node->tokens.begin() + static_cast<ptrdiff_t>(cut));
     node->pages.erase(node->pages.begin(), node->pages.begin() + pages);
@@ -143,6 +152,15 @@ struct PrefixCache::Impl {
     place->second = std::move(upper);
     list(node);
     return place->second.get();
+  }
+
+  // So that a conversation's spare end can go without the rest.
+  void cut_tail(RadixNode* leaf) {
+    if (policy != EvictionPolicy::kTailLru) return;
+    const int32_t begin = leaf->end - static_cast<int32_t>(leaf->tokens.size());
+    const int32_t needed = tail_budget(leaf->end) - begin;
+    const int32_t pages = (needed + page_size - 1) / page_size;
+    if (needed > 0 && pages < static_cast<int32_t>(leaf->pages.size())) split(leaf, pages);
   }
 
   RadixNode* root(std::string_view ns) {
@@ -192,9 +210,9 @@ PrefixLease::~PrefixLease() {
   if (cache_) cache_->impl_->release(node_);
 }
 
-PrefixCache::PrefixCache(PagePool& pool, bool enabled, EvictionPolicy policy)
+PrefixCache::PrefixCache(PagePool& pool, bool enabled, EvictionPolicy policy, TailBudget tail)
     : impl_(new Impl{
-          .pool = pool, .enabled = enabled, .policy = policy, .page_size = pool.page_size()}) {}
+          .pool = pool, .enabled = enabled, .policy = policy, .tail = tail, .page_size = pool.page_size()}) {}
 
 // Leaf by leaf: a tree may be as deep as a context is long, too deep for nested destructors.
 PrefixCache::~PrefixCache() {
@@ -287,6 +305,8 @@ void PrefixCache::insert(std::string_view ns, Tokens tokens, std::vector<PageId>
                        pages.begin() + static_cast<ptrdiff_t>(whole));
     leaf->parent = node;
     leaf->priority = priority;
+    leaf->end = static_cast<int32_t>(kept.size());
+    leaf->reach = leaf->end;
     impl_->cached += static_cast<int32_t>(leaf->pages.size());
     in_tree.insert(in_tree.end(), leaf->pages.begin(), leaf->pages.end());
     std::vector<int32_t> key(leaf->tokens.begin(), leaf->tokens.begin() + impl_->page_size);
@@ -294,10 +314,14 @@ void PrefixCache::insert(std::string_view ns, Tokens tokens, std::vector<PageId>
     RadixNode* made = leaf.get();
     node->children.emplace(std::move(key), std::move(leaf));
     impl_->touch(made, now);
+    impl_->cut_tail(made);
     node = made;
   }
   impl_->lease(node);
-  for (RadixNode* n = node; n->parent; n = n->parent) n->priority = std::max(n->priority, priority);
+  for (RadixNode* n = node; n->parent; n = n->parent) {
+    n->priority = std::max(n->priority, priority);
+    n->reach = std::max(n->reach, node->end);
+  }
   PrefixLease fresh;
   fresh.cache_ = this;
   fresh.node_ = node;

@@ -46,13 +46,22 @@ enum class EvictionPolicy {
   kLfu,           // fewest hits
   kSegmentedLru,  // those hit less than twice
   kPriority,      // lowest priority among the sequences that brought it
-  kTailLru,       // short ends of a prefix: recomputing them costs no noticeable time (arXiv:2510.15152)
+  kTailLru,       // ends that their next turn can spare: see TailBudget
+};
+
+// Tail-optimised LRU (arXiv:2510.15152). A conversation of L tokens whose next prompt adds about
+// `next_prompt` needs L + next_prompt - threshold of them cached so that its next prefill computes at
+// most `threshold`. What lies beyond goes before everything else; after that it is LRU.
+struct TailBudget {
+  int32_t threshold = 512;  // tokens
+  int32_t next_prompt = 128;
 };
 
 class PrefixCache {
  public:
   // disabled: never matches, and insert frees what it is given.
-  PrefixCache(PagePool& pool, bool enabled, EvictionPolicy policy = EvictionPolicy::kLru);
+  PrefixCache(PagePool& pool, bool enabled, EvictionPolicy policy = EvictionPolicy::kLru,
+              TailBudget tail = {});
   ~PrefixCache();
 
   // Longest cached prefix of `tokens` in `ns`, rounded down to whole pages, at most max_tokens.

@@ -110,13 +110,37 @@ TEST_F(Evictions, PriorityKeepsTheUrgent) {
   EXPECT_FALSE(cached(30));
 }
 
-TEST_F(Evictions, TailLruTakesShortEndsFirst) {
-  use(EvictionPolicy::kTailLru);
-  insert(10, 1000);
-  insert(5000, 8);  // more recent, but cheap to compute again
-  cache_->evict(1);
-  EXPECT_TRUE(cached(10));
+// With a threshold of 100 and prompts of 20, a conversation of 1,000 tokens needs 920 of them.
+TEST_F(Evictions, TailLruTakesTheEndsThatTheNextTurnCanSpare) {
+  cache_ = std::make_unique<PrefixCache>(pool_, true, EvictionPolicy::kTailLru, TailBudget{100, 20});
+  const auto left = [&](int32_t first, int32_t n) {
+    Tokens tokens;
+    for (int32_t i = 0; i < n; ++i) tokens.push_back(first + i);
+    return cache_->peek("", tokens, n);
+  };
+  insert(10, 500);      // oldest, but all but its last 80 tokens are needed
+  insert(5000, 1000);
+  insert(9000, 8);      // newest, and wholly within the threshold
+  EXPECT_EQ(cache_->evict(1), 80);
+  EXPECT_EQ(left(10, 500), 420);
+  EXPECT_EQ(cache_->evict(1), 80);
+  EXPECT_EQ(left(5000, 1000), 920);
+  EXPECT_EQ(cache_->evict(1), 8);
+  EXPECT_FALSE(cached(9000));
+  // Nothing is spare any more, also not of what has lost its end: the oldest goes.
+  EXPECT_EQ(cache_->evict(1), 420);
+  EXPECT_EQ(left(5000, 1000), 920);
+}
+
+TEST_F(Evictions, TailLruKnowsALaterTurn) {
+  cache_ = std::make_unique<PrefixCache>(pool_, true, EvictionPolicy::kTailLru, TailBudget{100, 0});
+  insert(10, 300);
+  insert(10, 600);  // the same conversation, one turn later: what was its end is needed now
+  insert(5000, 50);
+  EXPECT_EQ(cache_->evict(1), 100);
+  EXPECT_EQ(cache_->evict(1), 50);
   EXPECT_FALSE(cached(5000));
+  EXPECT_TRUE(cached(10));
 }
 
 TEST_F(Evictions, ASplitKeepsTheBooks) {

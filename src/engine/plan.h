@@ -41,6 +41,7 @@ struct EngineOptions {
   int32_t decode_log_interval = 40;
   bool enable_nan_detection = false;
   EvictionPolicy eviction = EvictionPolicy::kLru;
+  TailBudget tail_budget;  // of kTailLru
   std::optional<double> waiting_timeout, running_timeout;  // seconds; then 503
   std::optional<int64_t> max_new_tokens_limit;  // larger ones are cut
   bool new_log_style = false;  // "Decode batch, ..." as SGLang 0.5 prints it

@@ -284,6 +284,8 @@ Status read_engine(const OptionValues& v, ServerArgs& a) {
   a.page_size = *TRY(small("page-size", 1));
   a.disable_radix_cache = v.flag("disable-radix-cache");
   const auto seed = TRY(ranged(v, "random-seed", 0, INT64_MAX));
+  a.tlru_threshold = *TRY(small("tlru-threshold", 0));
+  a.tlru_next_prompt_estimate = *TRY(small("tlru-next-prompt-estimate", 0));
   a.random_seed = seed ? static_cast<uint64_t>(*seed) : random_seed();
   a.decode_log_interval = *TRY(small("decode-log-interval", 1));
   a.enable_nan_detection = v.flag("enable-nan-detection");

@@ -108,6 +108,7 @@ struct ServerArgs {
   int64_t default_priority = 0;
   std::optional<int64_t> preemption_threshold;
   std::string retraction_policy, radix_eviction_policy;
+  int32_t tlru_threshold = 512, tlru_next_prompt_estimate = 128;  // tokens
   int32_t page_size = 1;
   bool disable_radix_cache = false;
   bool mixed_chunk = true;

@@ -157,6 +157,8 @@ std::vector<Option> make_table() {
       {"cpu-offload-gb", kInt, "0", kMemory, "weights in host memory", {}, {}, kNone, "weights already lie in host memory"},
       {"disable-radix-cache", kFlag, "", kMemory, "no prefix reuse"},
       {"radix-eviction-policy", kString, "lru", kMemory, "which cached prefix goes first", {}, {"lru", "lfu", "slru", "priority", "tlru"}},
+      {"tlru-threshold", kInt, "512", kMemory, "tlru: prompt tokens that a conversation's next turn may have to compute"},
+      {"tlru-next-prompt-estimate", kInt, "128", kMemory, "tlru: tokens that a conversation's next prompt adds"},
       {"disable-chunked-prefix-cache", kFlag, "", kMemory, "prefill kernel", {}, {}, kNone, kOneAttention},
       {"enable-mixed-chunk", kFlag, "", kMemory, "decode rows ride with prompt chunks", {}, {}, kNone, "this is always so"},
       {"disable-overlap-schedule", kFlag, "", kMemory, "schedule and compute strictly in turn", {}, {}, kNone, "this is always so"},
