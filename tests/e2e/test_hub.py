@@ -47,6 +47,11 @@ def test_a_model_is_downloaded_once_and_served_offline(hub, launch):
     assert again.generate(text="Hello", sampling_params={"max_new_tokens": 8, "temperature": 0})["text"] == answer["text"]
 
 
+@pytest.mark.parametrize("empty", [["http_proxy"], ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"]], ids=["one", "all"])
+def test_an_empty_proxy_is_none(hub, launch, empty):
+    launch("--model-path", "org/model", env={**hub.environment, **dict.fromkeys(empty, "")})
+
+
 def test_a_revision_is_served(hub, launch, tmp_path):
     lengths = []
     for flags in ((), ("--revision", "v2", "--download-dir", tmp_path / "elsewhere")):

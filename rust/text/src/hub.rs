@@ -41,7 +41,20 @@ impl Progress for Reporter {
     }
 }
 
+/// An empty variable means "no proxy" to everybody but the HTTP crate, which would connect to host "".
+/// Its proxy cannot be set through hf-hub, so the variable goes; models are fetched while the process starts.
+fn forget_empty_proxies() {
+    for name in ["all_proxy", "https_proxy", "http_proxy"] {
+        for name in [name.to_string(), name.to_uppercase()] {
+            if std::env::var(&name).is_ok_and(|value| value.trim().is_empty()) {
+                std::env::remove_var(name);
+            }
+        }
+    }
+}
+
 fn api(cache: &str, endpoint: &str, token: &str) -> Result<Api, String> {
+    forget_empty_proxies();
     let mut builder = ApiBuilder::new()
         .with_cache_dir(PathBuf::from(cache))
         .with_progress(false)
