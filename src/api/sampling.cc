@@ -1,6 +1,8 @@
 #include "api/sampling.h"
 
+#include <algorithm>
 #include <charconv>
+#include <limits>
 
 #include "api/constraints.h"
 
@@ -51,7 +53,10 @@ void read_logit_bias(Fields& fields, SamplingParams& sampling, int64_t vocab_siz
     if (bias.get(number) != simdjson::SUCCESS) {
       return fields.wrong("logit_bias", fmt::format("the value of '{}' must be a number", key));
     }
-    sampling.logit_bias.emplace_back(static_cast<int32_t>(id), static_cast<float>(number));
+    // As a float; what is beyond its range is as good as its end.
+    constexpr double kMost = std::numeric_limits<float>::max();
+    sampling.logit_bias.emplace_back(static_cast<int32_t>(id),
+                                     static_cast<float>(std::clamp(number, -kMost, kMost)));
   }
 }
 

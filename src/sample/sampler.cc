@@ -11,6 +11,9 @@ namespace fathom {
 namespace {
 
 constexpr float kMasked = -std::numeric_limits<float>::infinity();
+// What a request's parameters make of a logit stays within this, so that an infinity or NaN is always
+// the model's and never a client's.
+constexpr float kLargestLogit = 1e30f;
 // JSON has no infinities; this is what clients of SGLang see for them.
 constexpr float kLowestLogprob = std::numeric_limits<float>::lowest();
 
@@ -20,6 +23,12 @@ struct Better {
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
   }
 };
+
+void change(float& logit, double to) {
+  if (std::isfinite(logit)) {
+    logit = static_cast<float>(std::clamp<double>(to, -kLargestLogit, kLargestLogit));
+  }
+}
 
 // log of the sum of exp(logit / temperature - max / temperature).
 double log_sum(const float* logits, int32_t n, float max, double inverse_temperature) {
@@ -138,7 +147,7 @@ void Sampler::adjust(SampleRow& row) const {
   float* logits = row.logits;
   if (p.frequency_penalty != 0 || p.presence_penalty != 0) {
     for (const auto& [id, count] : row.counts->count) {
-      logits[id] -= static_cast<float>(p.frequency_penalty * count + p.presence_penalty);
+      change(logits[id], logits[id] - static_cast<float>(p.frequency_penalty * count + p.presence_penalty));
     }
   }
   if (row.counts->total < p.min_new_tokens && !may_only_stop(row)) {
@@ -150,11 +159,11 @@ void Sampler::adjust(SampleRow& row) const {
   if (p.repetition_penalty != 1.0) {
     const float penalty = static_cast<float>(p.repetition_penalty);
     for (const auto& [id, count] : row.counts->count) {
-      logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+      change(logits[id], logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty);
     }
   }
   apply_mask(row.allowed, logits, vocab_);
-  for (const auto& [id, bias] : p.logit_bias) logits[id] += bias;
+  for (const auto& [id, bias] : p.logit_bias) change(logits[id], logits[id] + bias);
   for (const int32_t id : row.banned) logits[id] = kMasked;
   for (const int32_t id : forbidden_) logits[id] = kMasked;
   if (replace_nan_) {

@@ -154,6 +154,24 @@ TEST_F(SamplerTest, PenaltiesMinTokensAndBias) {
   EXPECT_EQ(sample(logits, p).token, 7);  // three tokens were generated
 }
 
+TEST_F(SamplerTest, NoParameterMakesLogitsInfinite) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  for (int32_t i = 0; i < 3; ++i) counts_.add(3);
+  SamplingParams p;
+  p.temperature = 0.5;
+  p.frequency_penalty = -2;
+  p.repetition_penalty = 1e-320;
+  p.logit_bias = {{3, kMost}, {4, -kMost}, {5, kMost}};
+  LogprobOptions logprob{.enabled = true};
+  std::vector<float> logits = random_logits(1);
+  logits[3] = 8;
+  const SampleRow row = sample(logits, p, 0, logprob);
+  EXPECT_TRUE(row.token == 3 || row.token == 5) << row.token;
+  EXPECT_NEAR(row.logprobs.token.logprob.value(), std::log(0.5), 1e-6);
+  logits[3] = std::numeric_limits<float>::infinity();  // the model's own are still found
+  EXPECT_EQ(sample(logits, p).token, -1);
+}
+
 TEST_F(SamplerTest, BrokenLogitsAreReportedNotSampled) {
   SamplingParams p;
   std::vector<float> logits = random_logits(1);

@@ -132,6 +132,42 @@ def test_slow_reader_does_not_hold_neighbours(demo):
 
 def test_queue_full(launch):
     server = launch("--max-running-requests", 1, "--max-queued-requests", 2)
+def test_long_texts_hold_up_no_neighbour(demo):
+    """What makes a long text slow is the tokenizer: short texts do not wait behind it."""
+    text = "\n" * (1 << 20)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        tokens = pool.submit(demo.post, "/tokenize", {"prompt": text})
+        for _ in range(5):
+            assert demo.generate(**OK)
+        assert not tokens.done()
+        assert tokens.result()["count"] > 100000
+    for path, body in (("/generate", {"text": text * 20}), ("/v1/completions", {"prompt": text * 20}),
+                       ("/v1/chat/completions", {"messages": [{"role": "user", "content": text * 20}]})):
+        status, answer = demo.request("POST", path, body)
+        assert status == 400 and "more than 8192 tokens) is longer than the model's context length (4096" in answer
+
+
+@pytest.mark.parametrize("params", [{"logit_bias": {"5": 1e308, "6": -1e308}}, {"repetition_penalty": 1e-320}], ids=range(2))
+def test_extreme_parameters_do_not_break_the_distribution(demo, params):
+    answer = demo.generate(text="Hi", sampling_params={"max_new_tokens": 8, "ignore_eos": True, **params})
+    assert answer["meta_info"]["completion_tokens"] == 8
+
+
+def test_large_schemas_hold_up_no_small_one(demo):
+    """A schema of 3,000 optional properties takes seconds to compile, whatever becomes of it."""
+    def body(n):
+        schema = {"type": "object", "properties": {f"p{n}_{i}": {"type": "integer"} for i in range(n)}}
+        return {"text": "x", "sampling_params": {"max_new_tokens": 2, "json_schema": json.dumps(schema)}}
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        large = [pool.submit(demo.request, "POST", "/generate", body(n)) for n in range(3000, 3003)]
+        time.sleep(0.1)
+        for n in range(1, 6):
+            assert demo.request("POST", "/generate", body(n))[0] == 200
+        assert not large[-1].done()
+        assert all(answer.result()[0] in (200, 400) for answer in large)
+
+
     body = {"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 1500, "ignore_eos": True}}
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: server.request("POST", "/generate", body), range(12)))
