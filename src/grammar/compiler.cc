@@ -71,9 +71,13 @@ void GrammarCompiler::keep(std::string key, const std::shared_ptr<const Grammar>
   if (index_.contains(key)) return;
   kept_.push_front({std::move(key), grammar});
   index_.emplace(kept_.front().key, kept_.begin());
-  if (kept_.size() <= options_.most_kept) return;
-  index_.erase(kept_.back().key);
-  kept_.pop_back();
+  kept_bytes_ += kept_.front().key.size();
+  while (kept_.size() > options_.most_kept ||
+         (kept_bytes_ > options_.most_kept_bytes && kept_.size() > 1)) {
+    kept_bytes_ -= kept_.back().key.size();
+    index_.erase(kept_.back().key);
+    kept_.pop_back();
+  }
 }
 
 }  // namespace fathom

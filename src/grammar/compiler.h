@@ -24,6 +24,8 @@ struct GrammarOptions {
   std::string json_whitespace;  // a regular expression; "": up to 20 blanks between the parts of JSON
   bool compact_json = false;    // ", " and ": " and no other blank
   size_t most_kept = 64;        // compiled grammars
+  // Of their texts. Compiled, a large schema takes about a hundred times its text.
+  size_t most_kept_bytes = 2 << 20;
 };
 
 class GrammarCompiler {
@@ -58,6 +60,7 @@ class GrammarCompiler {
   std::mutex mutex_;
   std::list<Kept> kept_;  // the one used last in front
   std::unordered_map<std::string_view, std::list<Kept>::iterator> index_;
+  size_t kept_bytes_ = 0;  // of all keys
 };
 
 }  // namespace fathom

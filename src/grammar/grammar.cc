@@ -62,7 +62,7 @@ Status GrammarState::accept(int32_t token) {
     return {};
   }
   const int done = ft_grammar_accept(state_, static_cast<uint32_t>(token));
-  if (done < 0) return invalid("The grammar does not allow token {}: {}", token, rust_error());
+  if (done < 0) return invalid("The grammar cannot go on after token {}: {}", token, rust_error());
   complete_ = done == 1;
   return {};
 }

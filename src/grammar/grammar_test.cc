@@ -41,7 +41,7 @@ class GrammarTest : public testing::TestWithParam<Vocabulary (*)()> {
     const auto files = FileSet::folder(v.folder);
     ASSERT_TRUE(files) << v.folder << ": run tools/install_deps.sh test, or set FATHOM_TEST_TOKENIZER.";
     tokenizer_ = *Tokenizer::load(**files);
-    compiler_ = *GrammarCompiler::create(tokenizer_, v.vocab_size, {v.eos}, {.most_kept = 2});
+    compiler_ = *GrammarCompiler::create(tokenizer_, v.vocab_size, {v.eos}, {.most_kept = 2, .most_kept_bytes = 10000});
     folder_ = v.folder;
   }
 
@@ -175,6 +175,27 @@ TEST_P(GrammarTest, EqualGrammarsAreCompiledOnceAndOldOnesForgotten) {
   ASSERT_TRUE(compiler_->compile(c));
   EXPECT_EQ(compiler_->find(b), nullptr);
   EXPECT_EQ(compiler_->find(a), first);
+}
+
+TEST_P(GrammarTest, LongGrammarsAreKeptWithinABound) {
+  const GrammarSpec one{.kind = Kind::kRegex, .text = std::string(6000, 'a'), .starts_after = {}};
+  GrammarSpec other = one;
+  other.text = std::string(6000, 'b');
+  ASSERT_TRUE(compiler_->compile(one));
+  EXPECT_NE(compiler_->find(one), nullptr);
+  ASSERT_TRUE(compiler_->compile(other));
+  EXPECT_EQ(compiler_->find(one), nullptr);
+  EXPECT_NE(compiler_->find(other), nullptr);
+}
+
+TEST_P(GrammarTest, ErrorsAreShortAndEndWithTheCause) {
+  const std::string nested = error(Kind::kRegex, std::string(60000, '(') + std::string(60000, ')'));
+  EXPECT_LT(nested.size(), 800u);
+  EXPECT_THAT(nested, HasSubstr("nested parentheses"));
+  const std::string tag = error(Kind::kStructuralTag,
+                                R"({"structures":[{"begin":"<f>","schema":{"type":"object","$ref":"#"},"end":"</f>"}],)"
+                                R"("triggers":["<f>"]})");
+  EXPECT_THAT(tag, testing::AllOf(HasSubstr("circular"), testing::Not(HasSubstr(" | "))));
 }
 
 TEST_P(GrammarTest, ErrorsNameKindAndPlace) {

@@ -144,6 +144,23 @@ fn reason(error: &anyhow::Error) -> String {
     text.replace("<non-verbose/>", "").trim().to_string()
 }
 
+/// Without the listing of a grammar that no client wrote, and without the middle of a client's own when it
+/// is long: what is wrong stands at the end.
+fn shorten(message: &str) -> String {
+    const MOST: usize = 600;
+    let own = message.lines().take_while(|line| {
+        let number = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+        number.len() == line.trim_start().len() || !number.starts_with(" | ")
+    });
+    let text = own.collect::<Vec<_>>().join("\n");
+    if text.len() <= MOST {
+        return text;
+    }
+    let head = (0..=MOST / 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let tail = (text.len() - MOST / 2..).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    format!("{} ... {}", &text[..head], &text[tail..])
+}
+
 fn lark(source: String) -> TopLevelGrammar {
     TopLevelGrammar::from_lark(source)
 }
@@ -179,7 +196,7 @@ fn compile_in_time(environment: &Arc<Environment>, kind: u32, source: &str) -> R
     let (done, result) = std::sync::mpsc::channel();
     let (environment, source) = (environment.clone(), source.to_string());
     let spawned = std::thread::Builder::new().name("grammar".into()).stack_size(STACK_BYTES).spawn(move || {
-        let compiled = guarded(|| environment.compile(kind, &source)).ok_or_else(crate::last_error);
+        let compiled = guarded(|| environment.compile(kind, &source)).ok_or_else(|| shorten(&crate::last_error()));
         RUNNING.fetch_sub(1, Ordering::Relaxed);
         let _ = done.send(compiled); // nobody waits any more: dropped
     });
