@@ -246,6 +246,13 @@ Result<std::unique_ptr<GrammarCompiler>> grammar_compiler(const ServerArgs& args
       {.json_whitespace = args.constrained_json_whitespace_pattern,
        .compact_json = args.constrained_json_disable_any_whitespace});
   if (!compiler) return invalid("Grammars cannot be served: {}", compiler.error().message);
+  if (!args.constrained_json_whitespace_pattern.empty()) {
+    const auto probe = (*compiler)->compile({.kind = GrammarSpec::Kind::kJsonSchema, .text = "{}", .starts_after = {}});
+    if (!probe) {
+      return invalid("--constrained-json-whitespace-pattern '{}': {}", args.constrained_json_whitespace_pattern,
+                     probe.error().message);
+    }
+  }
   return compiler;
 }
 

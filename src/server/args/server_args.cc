@@ -173,6 +173,9 @@ Status read_model(const OptionValues& v, ServerArgs& a) {
   }
   a.weight_loader_disable_mmap = v.flag("weight-loader-disable-mmap");
   a.model_checksum = v.text("model-checksum");
+  if (!a.model_checksum.empty() && !a.model_path) {
+    return invalid("argument --model-checksum: needs --model-path; the embedded demo model is not checked");
+  }
   a.delete_ckpt_after_loading = v.flag("delete-ckpt-after-loading");
   if (a.delete_ckpt_after_loading && !a.weight_loader_disable_mmap) {
     return fail(ErrorCode::kUnsupported,
@@ -281,11 +284,11 @@ Status read_engine(const OptionValues& v, ServerArgs& a) {
   }
   a.retraction_policy = v.text("retraction-policy");
   a.radix_eviction_policy = v.text("radix-eviction-policy");
+  a.tlru_threshold = *TRY(small("tlru-threshold", 0));
+  a.tlru_next_prompt_estimate = *TRY(small("tlru-next-prompt-estimate", 0));
   a.page_size = *TRY(small("page-size", 1));
   a.disable_radix_cache = v.flag("disable-radix-cache");
   const auto seed = TRY(ranged(v, "random-seed", 0, INT64_MAX));
-  a.tlru_threshold = *TRY(small("tlru-threshold", 0));
-  a.tlru_next_prompt_estimate = *TRY(small("tlru-next-prompt-estimate", 0));
   a.random_seed = seed ? static_cast<uint64_t>(*seed) : random_seed();
   a.decode_log_interval = *TRY(small("decode-log-interval", 1));
   a.enable_nan_detection = v.flag("enable-nan-detection");
@@ -300,7 +303,7 @@ Status read_engine(const OptionValues& v, ServerArgs& a) {
   if (const auto nodes = v.list("numa-node"); a.cores.empty() && !nodes.empty()) {
     a.cores = TRY(cores_of_node(nodes[0]));
   }
-  a.threads = *TRY(small("threads", 0));
+  a.threads = static_cast<int32_t>(*TRY(ranged(v, "threads", 0, 1024)));
   if (a.threads == 0 && !a.cores.empty()) a.threads = static_cast<int>(a.cores.size());
   if (a.threads == 0 && a.environment.omp_threads) a.threads = *a.environment.omp_threads;
   return {};
