@@ -135,6 +135,23 @@ TEST(Prepare, RidsSeedsAndLengths) {
   EXPECT_FALSE(prepare(twice->job, rig.tokenizer, settings()).has_value());
 }
 
+// The byte tokenizer makes a token of each byte.
+TEST(Native, ATextFarBeyondTheContextIsToldByItsBeginning) {
+  Rig rig;
+  Settings small = settings();
+  small.context_length = small.max_request_tokens = 10;
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += "é";
+  const auto request = parse_generate("{\"text\":\"" + text + "\"}", small);
+  ASSERT_TRUE(request);
+  EXPECT_EQ(prepare(request->job, rig.tokenizer, small).error().message,
+            "The input (2000 bytes, more than 20 tokens) is longer than the model's context length (10 tokens).");
+  small.allow_auto_truncate = true;
+  const auto cut = prepare(request->job, rig.tokenizer, small);
+  ASSERT_TRUE(cut);
+  EXPECT_EQ(cut->requests[0].input_ids, (std::vector<int32_t>{256, 0xC3, 0xA9, 0xC3, 0xA9, 0xC3, 0xA9, 0xC3, 0xA9}));
+}
+
 TEST(Native, CumulativeStream) {
   Rig rig = native_rig(R"({"text":"ab","return_logprob":true,"top_logprobs_num":2})");
   TokenEvent first = event("H");

@@ -8,9 +8,28 @@ namespace fathom::api {
 namespace {
 
 constexpr size_t kMostGrammarBytes = 64 << 20;
+constexpr int64_t kMostLogprobs = 1 << 24;
 
-Parsed<std::vector<int32_t>> tokenize(const Prompt& prompt, const Tokenizer& tokenizer) {
+// The first `bytes` bytes of `text`, less a character that they cut.
+std::string_view beginning(std::string_view text, size_t bytes) {
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return text.substr(0, bytes);
+}
+
+Parsed<std::vector<int32_t>> tokenize(const Prompt& prompt, const Tokenizer& tokenizer,
+                                      const Settings& settings) {
   if (prompt.tokenized) return prompt.ids;
+  // A text far beyond the context is told by its beginning: all of it could take minutes and gigabytes.
+  const auto context = static_cast<size_t>(settings.context_length);
+  for (size_t bytes = 8 * context; bytes > 0 && bytes < prompt.text.size(); bytes *= 2) {
+    auto ids = TRY(tokenizer.encode(beginning(prompt.text, bytes), prompt.add_special));
+    if (ids.size() <= 2 * context) continue;
+    if (settings.allow_auto_truncate) return ids;  // of which the first are taken
+    return refuse(
+        "The input ({} bytes, more than {} tokens) is longer than the model's context length ({} "
+        "tokens).",
+        prompt.text.size(), 2 * context, context);
+  }
   auto ids = TRY(tokenizer.encode(prompt.text, prompt.add_special));
   if (ids.empty()) return refuse("The prompt is empty.");
   return ids;
@@ -42,6 +61,16 @@ std::expected<void, Failure> check_grammar_bytes(const Job& job) {
         kMostGrammarBytes);
   }
   return {};
+}
+
+// Upper bound of the logprobs that one sequence returns.
+int64_t count_logprobs(const LogprobOptions& options, int64_t prompt_tokens, const SamplingParams& sampling,
+                       const Settings& settings) {
+  if (!options.enabled) return 0;
+  const int64_t room = std::max<int64_t>(settings.max_request_tokens - prompt_tokens, 0);
+  int64_t positions = sampling.max_new_tokens < 0 ? room : std::min(sampling.max_new_tokens, room);
+  if (options.start_len >= 0) positions += std::max<int64_t>(prompt_tokens - options.start_len, 0);
+  return positions * (1 + options.top_n + std::ssize(options.token_ids));
 }
 
 // How the output of a prompt is read; raw prompts have a form only for the sake of their thoughts.
@@ -111,9 +140,10 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
   Prepared out;
   std::set<std::string> rids;
   TRY(check_grammar_bytes(job));
+  int64_t logprobs = 0;
   for (size_t p = 0; p < job.prompts.size(); ++p) {
     const Prompt& prompt = job.prompts[p];
-    auto ids = TRY(tokenize(prompt, *tokenizer));
+    auto ids = TRY(tokenize(prompt, *tokenizer, settings));
     SamplingParams sampling = prompt.sampling;
     fit_lengths(ids, sampling, prompt.explicit_length, settings);
     const std::optional<AnswerForm> form = form_of(job, prompt, settings);
@@ -121,6 +151,13 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
     if (static_cast<int64_t>(ids.size()) > settings.context_length) {
       return refuse("The input ({} tokens) is longer than the model's context length ({} tokens).",
                     ids.size(), settings.context_length);
+    }
+    logprobs += job.samples * count_logprobs(prompt.logprob, std::ssize(ids), sampling, settings);
+    if (logprobs > kMostLogprobs) {
+      return refuse(
+          "The request asks for up to {} logprobs (sequences x positions x logprobs of each); at most {} are "
+          "allowed. Ask for fewer top logprobs, tokens or sequences.",
+          logprobs, kMostLogprobs);
     }
     for (int64_t s = 0; s < job.samples; ++s) {
       GenerateRequest request;

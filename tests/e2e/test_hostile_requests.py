@@ -44,6 +44,8 @@ def test_sampling_ranges(demo, params, word):
     ({"text": "x", "lora_path": "a"}, "lora"), ({"text": "x", "image_data": "a"}, "image"), ({"text": ["a", "b"], "rid": ["1", "1"]}, "1"),
     ({"text": "x", "return_logprob": True, "top_logprobs_num": 10**6}, "top_logprobs_num"),
     ({"text": "x", "return_logprob": True, "logprob_start_len": 10**6}, "logprob_start_len"),
+    ({"text": ["x"] * 32, "return_logprob": True, "top_logprobs_num": 2000, "sampling_params": {"n": 32, "max_new_tokens": 100}},
+     "204902400 logprobs"),
 ])
 def test_bad_generate(demo, body, word):
     status, text = demo.request("POST", "/generate", body)
@@ -130,8 +132,6 @@ def test_slow_reader_does_not_hold_neighbours(demo):
     demo.wait_idle()
 
 
-def test_queue_full(launch):
-    server = launch("--max-running-requests", 1, "--max-queued-requests", 2)
 def test_long_texts_hold_up_no_neighbour(demo):
     """What makes a long text slow is the tokenizer: short texts do not wait behind it."""
     text = "\n" * (1 << 20)
@@ -168,6 +168,8 @@ def test_large_schemas_hold_up_no_small_one(demo):
         assert all(answer.result()[0] in (200, 400) for answer in large)
 
 
+def test_queue_full(launch):
+    server = launch("--max-running-requests", 1, "--max-queued-requests", 2)
     body = {"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 1500, "ignore_eos": True}}
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: server.request("POST", "/generate", body), range(12)))
@@ -224,9 +226,11 @@ def test_many_tiny_requests(demo):
 
 
 def test_retraction_under_a_tiny_pool(launch):
-    server = launch("--max-total-tokens", 400, "--max-running-requests", 16)
-    body = {"input_ids": [5, 6, 7, 8], "sampling_params": {"max_new_tokens": 90, "ignore_eos": True, "temperature": 0}}
+    """min_new_tokens, not ignore_eos: the scheduler expects the latter to be as long as they say and admits no more."""
+    server = launch("--max-total-tokens", 400, "--max-running-requests", 16, "--schedule-conservativeness", 0.01)
+    body = {"input_ids": [5, 6, 7, 8], "sampling_params": {"max_new_tokens": 90, "min_new_tokens": 90, "temperature": 0}}
     alone = server.generate(**body)["output_ids"]
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: server.generate(**body), range(16)))
     assert all(answer["output_ids"] == alone for answer in answers)
+    assert sum(answer["meta_info"]["num_retractions"] for answer in answers) > 0

@@ -7,6 +7,8 @@ namespace {
 
 using boost::asio::awaitable;
 
+constexpr size_t kManyLogprobs = 50000;  // to write them takes some ten milliseconds
+
 double seconds_between(Flow::Clock::time_point from, Flow::Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -20,9 +22,10 @@ http::Response event_stream() {
 
 }  // namespace
 
-Flow::Flow(const GenerationHandlers::Submit& submit, Metrics* metrics, const OnFinished& on_finished,
-           http::Responder& responder, api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape)
+Flow::Flow(const GenerationHandlers::Submit& submit, TextPool& pool, Metrics* metrics,
+           const OnFinished& on_finished, http::Responder& responder, api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape)
     : submit_(submit),
+      pool_(pool),
       metrics_(metrics),
       on_finished_(on_finished),
       responder_(responder),
@@ -101,6 +104,24 @@ bool Flow::chunk_due(size_t index) const {
          static_cast<int64_t>(unsent) >= shape_.stream_interval;
 }
 
+template <class Write>
+awaitable<void> Flow::write_json(std::span<const api::Choice> choices, Write write) {
+  size_t logprobs = 0;
+  for (const api::Choice& choice : choices) {
+    for (const auto* list : {&choice.input_logprobs(), &choice.output_logprobs()}) {
+      if (!list->empty()) logprobs += list->size() * (1 + list->back().top.size() + list->back().chosen.size());
+    }
+  }
+  if (logprobs < kManyLogprobs) {
+    write();
+    co_return;
+  }
+  co_await pool_.run(kLongTextBytes, [&] {
+    write();
+    return true;
+  });
+}
+
 awaitable<bool> Flow::stream_until_end() {
   if (!co_await responder_.begin_stream(event_stream())) co_return false;
   api::Format::Events events;
@@ -113,7 +134,8 @@ awaitable<bool> Flow::stream_until_end() {
       Progress& progress = progress_[newest_];
       progress.began = true;
       progress.sent_tokens = choices_[newest_].ids().size();
-      format_->append_chunk(events, newest_, choices_[newest_]);
+      const api::Choice& newest = choices_[newest_];
+      co_await write_json({&newest, 1}, [&] { format_->append_chunk(events, newest_, newest); });
       if (!co_await send_events(events)) co_return false;
     }
     if (done()) {
@@ -138,7 +160,7 @@ awaitable<bool> Flow::send_events(api::Format::Events& events) {
 awaitable<void> Flow::answer() {
   if (failure_) co_return co_await send_failure(*failure_);
   http::Response response;
-  response.body = format_->answer(choices_);
+  co_await write_json(choices_, [&] { response.body = format_->answer(choices_); });
   co_await responder_.send(std::move(response));
 }
 

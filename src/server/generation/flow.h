@@ -4,6 +4,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "api/format.h"
@@ -11,6 +12,7 @@
 #include "http/channel.h"
 #include "http/server.h"
 #include "server/generation/generation.h"
+#include "server/generation/text_pool.h"
 #include "server/telemetry/metrics.h"
 
 namespace fathom {
@@ -28,8 +30,8 @@ class Flow {
   };
 
   // All references outlive run().
-  Flow(const GenerationHandlers::Submit& submit, Metrics* metrics, const OnFinished& on_finished,
-       http::Responder& responder, api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape);
+  Flow(const GenerationHandlers::Submit& submit, TextPool& pool, Metrics* metrics,
+       const OnFinished& on_finished, http::Responder& responder, api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape);
 
   boost::asio::awaitable<void> run();
 
@@ -53,11 +55,15 @@ class Flow {
   boost::asio::awaitable<void> answer();
   boost::asio::awaitable<void> send_failure(const api::Failure& failure);
   bool chunk_due(size_t index) const;
+  // Writes JSON: here, or on the pool when a million logprobs would hold up all other connections.
+  template <class Write>
+  boost::asio::awaitable<void> write_json(std::span<const api::Choice> choices, Write write);
   bool done() const { return unfinished_ == 0; }
   void observe(const Progress& progress, int64_t new_tokens);
   void report(bool aborted);
 
   const GenerationHandlers::Submit& submit_;
+  TextPool& pool_;
   Metrics* metrics_;
   const OnFinished& on_finished_;
   http::Responder& responder_;

@@ -81,7 +81,9 @@ awaitable<std::expected<void, Failure>> compile_grammars(const GenerationHandler
     request.grammar = parts.grammars->find(spec);
     if (!request.grammar) {
       responder.on_disconnect([gone] { *gone = true; });
-      auto compiled = co_await parts.grammar_pool->run([&]() -> Result<std::shared_ptr<const Grammar>> {
+      // From 32 KiB on grammars can take seconds; small ones do not wait for them.
+      const size_t weight = 8 * spec.text.size();
+      auto compiled = co_await parts.grammar_pool->run(weight, [&]() -> Result<std::shared_ptr<const Grammar>> {
         if (*gone) return fail(ErrorCode::kUnavailable, "The client is gone.");
         return parts.grammars->compile(spec);
       });
@@ -98,14 +100,14 @@ template <class Read>
 awaitable<void> run_flow(const GenerationHandlers::Parts& parts, const http::Request& request,
                          http::Responder& responder, api::Shape shape, Read read) {
   const auto start = Flow::Clock::now();
-  auto ready = co_await parts.pool->run([&]() -> Parsed<Ready> {
+  auto ready = co_await parts.pool->run(request.body.size(), [&]() -> Parsed<Ready> {
     TRY(check_rank(request));
     return read(start);
   });
   if (!ready) co_return co_await send_failure(responder, ready.error(), shape);
   const auto compiled = co_await compile_grammars(parts, responder, ready->prepared.requests);
   if (!compiled) co_return co_await send_failure(responder, compiled.error(), shape);
-  Flow flow(parts.submit, parts.metrics, parts.on_finished, responder, std::move(ready->prepared),
+  Flow flow(parts.submit, *parts.pool, parts.metrics, parts.on_finished, responder, std::move(ready->prepared),
             std::move(ready->format),
             {.stream = ready->stream,
              .stream_interval = ready->stream_interval,
@@ -194,7 +196,7 @@ awaitable<void> GenerationHandlers::messages(const http::Request& request,
 
 awaitable<void> GenerationHandlers::count_tokens(const http::Request& request,
                                                  http::Responder& responder) {
-  auto body = co_await parts_.pool->run([&]() -> Parsed<std::string> {
+  auto body = co_await parts_.pool->run(request.body.size(), [&]() -> Parsed<std::string> {
     TRY(check_json_type(request));
     auto chat = TRY(api::parse_messages(request.body, parts_.settings, api::MessagesUse::kCount));
     TRY(render_prompt(chat, parts_));
@@ -251,7 +253,7 @@ awaitable<void> GenerationHandlers::tokenizer_info(const http::Request&,
 
 awaitable<void> GenerationHandlers::tokenize(const http::Request& request,
                                              http::Responder& responder) {
-  co_await send_body(responder, co_await parts_.pool->run([&] {
+  co_await send_body(responder, co_await parts_.pool->run(request.body.size(), [&] {
     return api::tokenize(request.body, parts_.settings, *parts_.tokenizer,
                          parts_.chat_template.get());
   }));
@@ -259,7 +261,7 @@ awaitable<void> GenerationHandlers::tokenize(const http::Request& request,
 
 awaitable<void> GenerationHandlers::detokenize(const http::Request& request,
                                                http::Responder& responder) {
-  co_await send_body(responder, co_await parts_.pool->run([&] {
+  co_await send_body(responder, co_await parts_.pool->run(request.body.size(), [&] {
     return api::detokenize(request.body, parts_.settings, *parts_.tokenizer);
   }));
 }
