@@ -201,3 +201,49 @@ def test_priorities_can_be_refused(launch):
     status, text = server.request("POST", "/generate", {**BODY, "priority": 1})
     assert status == 503 and "Using priority is disabled" in text
     assert server.request("POST", "/generate", BODY)[0] == 200
+
+
+def test_everything_at_once(launch):
+    """Clients ask all the time while every admin route is used: nobody gets other tokens, an error or no answer."""
+    server = launch("--model-path", DEMO, "--random-seed", 1, "--enable-metrics", "--max-total-tokens", 300,
+                    "--schedule-conservativeness", 0.01)
+    bodies = [{"input_ids": [20 + i, 30 + i], "rid": f"client-{i}-",
+               "sampling_params": {"max_new_tokens": 60, "min_new_tokens": 60, "temperature": 0}} for i in range(8)]
+    alone = [server.generate(**body)["output_ids"] for body in bodies]
+    done = threading.Event()
+    wrong = []
+
+    def client(i):
+        while not done.is_set():
+            status, text = server.request("POST", "/generate", bodies[i])
+            reason = json.loads(text)["meta_info"]["finish_reason"]["type"] if status == 200 else None
+            if status != 200 or (reason != "abort" and json.loads(text)["output_ids"] != alone[i]):
+                wrong.append((status, text[:300]))
+
+    clients = [threading.Thread(target=client, args=(i,)) for i in range(len(bodies))]
+    for thread in clients:
+        thread.start()
+    try:
+        for _ in range(2):
+            for path, body in (("/pause_generation", {"mode": "retract"}), ("/continue_generation", {}),
+                               ("/pause_generation", {"mode": "in_place"}), ("/continue_generation", {}),
+                               ("/update_weights_from_disk", {"model_path": str(DEMO)}),
+                               ("/abort_request", {"rid": "client-1"}), ("/slow_down", {"forward_sleep_time": 0.001}),
+                               ("/set_internal_state", {"server_args": {"max_running_requests": 3}}),
+                               ("/get_weights_by_name", {"name": "model.norm.weight"}), ("/slow_down", {}),
+                               ("/set_internal_state", {"server_args": {"max_running_requests": 200, "schedule_policy": "lpm"}}),
+                               ("/update_weights_from_disk", {"model_path": str(DEMO), "abort_all_requests": True})):
+                status, text = server.request("POST", path, body)
+                assert status == 200, (path, text)
+            assert server.request("GET", "/flush_cache")[0] in (200, 400)
+            for path in ("/health_generate", "/metrics", "/server_info", "/v1/loads?include=all"):
+                assert server.request("GET", path)[0] == 200
+    finally:
+        done.set()
+        for thread in clients:
+            thread.join()
+    assert not wrong, wrong[:3]
+    load = server.load()
+    assert load["num_reqs"] == load["num_tokens"] == 0
+    assert server.request("POST", "/flush_cache")[0] == 200
+    assert [server.generate(**body)["output_ids"] for body in bodies] == alone
