@@ -24,7 +24,14 @@ struct FirstPageLess {
   }
 };
 
+// What the policy looks at, then the time of the last use.
+using EvictionKey = std::tuple<int64_t, double, uint64_t>;
+
 }  // namespace
+
+struct RadixNode;
+// Unleased leaves, the next to evict first.
+using EvictableLeaves = std::set<std::pair<EvictionKey, RadixNode*>>;
 
 // A run of whole pages below its parent's. Root nodes (one per namespace) are empty, and live as long
 // as something is below them.
@@ -35,26 +42,25 @@ struct RadixNode {
   RadixNode* parent = nullptr;
   std::map<std::vector<int32_t>, std::unique_ptr<RadixNode>, FirstPageLess> children;
   int32_t leases = 0;  // of this node and everything below it
-  int64_t hits = 0;      // matches that reached it
+  int64_t hits = 0;      // sequences that used it
   int64_t priority = 0;  // highest of the sequences that brought it
   int32_t end = 0;       // tokens from the root to its end
   int32_t reach = 0;     // of the longest sequence that was ever inserted through it, kept when ends go
   // When it was last used: by the clock, then by order of use.
   std::pair<double, uint64_t> used;
+  // Its entry in the list of evictable leaves while it is not listed: a lease that ends, in a
+  // destructor, allocates nothing.
+  EvictableLeaves::node_type entry;
 };
 
 struct PrefixCache::Impl {
-  // What the policy looks at, then the time of the last use.
-  using EvictionKey = std::tuple<int64_t, double, uint64_t>;
-
   PagePool& pool;
   bool enabled;
   EvictionPolicy policy;
   TailBudget tail;
   int32_t page_size;
   std::map<std::string, std::unique_ptr<RadixNode>, std::less<>> roots;
-  // Unleased leaves, the next to evict first.
-  std::set<std::pair<EvictionKey, RadixNode*>> evictable_leaves;
+  EvictableLeaves evictable_leaves;
   int32_t cached = 0;  // pages in the tree
   int32_t leased = 0;  // of them, in nodes with leases
   uint64_t uses = 0;
@@ -100,9 +106,21 @@ struct PrefixCache::Impl {
     return {worth(node), node.used.first, node.used.second};
   }
   // A listed node's key must not change: unlist first.
-  void unlist(RadixNode* node) { evictable_leaves.erase({eviction_key(*node), node}); }
+  void unlist(RadixNode* node) {
+    const auto place = evictable_leaves.find({eviction_key(*node), node});
+    if (place != evictable_leaves.end()) node->entry = evictable_leaves.extract(place);
+  }
   void list(RadixNode* node) {
-    if (is_evictable_leaf(*node)) evictable_leaves.insert({eviction_key(*node), node});
+    if (!is_evictable_leaf(*node) || node->entry.empty()) return;
+    node->entry.value() = {eviction_key(*node), node};
+    evictable_leaves.insert(std::move(node->entry));
+  }
+  static std::unique_ptr<RadixNode> make_node() {
+    auto node = std::make_unique<RadixNode>();
+    EvictableLeaves one;
+    one.emplace(EvictionKey(), node.get());
+    node->entry = one.extract(one.begin());
+    return node;
   }
   void touch(RadixNode* node, double now) {
     unlist(node);
@@ -135,7 +153,7 @@ struct PrefixCache::Impl {
     };
     auto place = parent->children.find(key(*node));
     unlist(node);
-    auto upper = std::make_unique<RadixNode>();
+    auto upper = make_node();
     upper->tokens.assign(node->tokens.begin(), node->tokens.begin() + static_cast<ptrdiff_t>(cut));
     upper->pages.assign(node->pages.begin(), node->pages.begin() + pages);
     upper->parent = parent;
@@ -233,11 +251,15 @@ PrefixMatch PrefixCache::match(std::string_view ns, Tokens tokens, int32_t max_t
   RadixNode* node = impl_->descend(root->second.get(), tokens.first(limit), now, match.pages);
   if (match.pages.empty()) return match;
   impl_->lease(node);  // from here on none of them is listed
-  for (RadixNode* hit = node; hit->parent; hit = hit->parent) ++hit->hits;
   match.lease.cache_ = this;
   match.lease.node_ = node;
   match.lease.tokens_ = static_cast<int32_t>(match.pages.size()) * impl_->page_size;
   return match;
+}
+
+// Leased nodes are not listed: their keys may change.
+void PrefixCache::count_hit(const PrefixLease& lease) {
+  for (RadixNode* hit = lease.node_; hit && hit->parent; hit = hit->parent) ++hit->hits;
 }
 
 int32_t PrefixCache::peek(std::string_view ns, Tokens tokens, int32_t max_tokens) const {
@@ -298,7 +320,7 @@ void PrefixCache::insert(std::string_view ns, Tokens tokens, std::vector<PageId>
   give_back(static_cast<size_t>(leased), in_tree.size());
   give_back(whole, pages.size());
   if (in_tree.size() < whole) {
-    auto leaf = std::make_unique<RadixNode>();
+    auto leaf = Impl::make_node();
     const auto first_token = static_cast<ptrdiff_t>(in_tree.size()) * impl_->page_size;
     leaf->tokens.assign(kept.begin() + first_token, kept.end());
     leaf->pages.assign(pages.begin() + static_cast<ptrdiff_t>(in_tree.size()),

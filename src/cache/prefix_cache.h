@@ -68,6 +68,8 @@ class PrefixCache {
   // `now` refreshes the path for LRU.
   PrefixMatch match(std::string_view ns, std::span<const int32_t> tokens, int32_t max_tokens,
                     double now);
+  // The match came to use: a sequence that waits for room matches in every step, and is one hit.
+  void count_hit(const PrefixLease& lease);
   // Length that match() would find, without touching anything (for policies).
   int32_t peek(std::string_view ns, std::span<const int32_t> tokens, int32_t max_tokens) const;
   // The nodes on the way of `tokens`, root first, as opaque names (for policies).

@@ -66,7 +66,7 @@ class Evictions : public testing::Test {
     PrefixLease lease;
     cache_->insert("", tokens, taken, lease, ++now_, priority);
   }
-  void hit(int32_t first) { cache_->match("", Tokens{first}, 1, ++now_); }
+  void hit(int32_t first) { cache_->count_hit(cache_->match("", Tokens{first}, 1, ++now_).lease); }
   bool cached(int32_t first) const { return cache_->peek("", Tokens{first}, 1) == 1; }
   void use(EvictionPolicy policy) { cache_ = std::make_unique<PrefixCache>(pool_, true, policy); }
 
@@ -86,6 +86,16 @@ TEST_F(Evictions, LfuKeepsWhatIsHitOften) {
   cache_->evict(1);
   EXPECT_FALSE(cached(30));
   EXPECT_TRUE(cached(10));
+}
+
+TEST_F(Evictions, AMatchThatComesToNoUseIsNoHit) {
+  use(EvictionPolicy::kLfu);
+  for (int32_t first : {10, 20}) insert(first, 1);
+  hit(10);
+  for (int i = 0; i < 5; ++i) cache_->match("", Tokens{20}, 1, ++now_);
+  cache_->evict(1);
+  EXPECT_TRUE(cached(10));
+  EXPECT_FALSE(cached(20));
 }
 
 TEST_F(Evictions, SegmentedLruKeepsWhatWasHitTwice) {
@@ -148,7 +158,7 @@ TEST_F(Evictions, ASplitKeepsTheBooks) {
                             EvictionPolicy::kPriority, EvictionPolicy::kTailLru}) {
     use(policy);
     insert(10, 50, 3);
-    for (int i = 0; i < 5; ++i) cache_->match("", Tokens{10, 11, 12}, 3, ++now_);
+    for (int i = 0; i < 5; ++i) cache_->count_hit(cache_->match("", Tokens{10, 11, 12}, 3, ++now_).lease);
     insert(10, 20, 9);
     cache_->flush();
     EXPECT_EQ(cache_->cached_pages(), 0);

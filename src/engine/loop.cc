@@ -13,11 +13,10 @@ EngineLoop::EngineLoop(const Plan& plan, EngineParts parts, Inbox& inbox)
       exec_(std::move(parts.exec)),
       compute_(std::move(parts.compute)),
       model_(std::move(parts.model)),
-      runner_(*model_, *compute_, std::move(parts.kv), std::move(parts.arena), plan.max_running),
-      pages_(static_cast<int32_t>(plan.total_tokens / plan.options.page_size), plan.options.page_size),
-      cache_(pages_, !plan.options.disable_radix_cache, plan.options.eviction,
-             plan.options.tail_budget),
-      scheduler_(plan.options.scheduler, pages_, cache_, clock_),
+      runner_(*model_, *compute_, std::move(parts.kv), std::move(parts.arena),
+              std::move(parts.logits)),
+      scheduler_options_(plan.options.scheduler),
+      books_(std::make_unique<Books>(plan_, scheduler_options_, clock_)),
       sampler_(*exec_, plan.model.vocab_size, plan.options.allowed_tokens,
                plan.options.enable_nan_detection),
       inbox_(inbox),
@@ -28,30 +27,53 @@ EngineLoop::EngineLoop(const Plan& plan, EngineParts parts, Inbox& inbox)
 }
 
 void EngineLoop::run() {
-  while (std::chrono::steady_clock::now() < finish_by_.load()) {
-    drain_inbox();
-    drop_overdue();
-    update_weights();
-    if (paused_ && !inbox_.closed()) {
-      answer_flushes();
-      publish();
-      continue;
+  bool more = true;
+  while (more && std::chrono::steady_clock::now() < finish_by_.load()) {
+    try {
+      more = turn();
+    } catch (const std::exception& error) {
+      start_over(error.what());
     }
-    step_clock_.lap("inbox", next_.steps);
-    const StepPlan& plan = scheduler_.plan();
-    for (const SequenceId id : scheduler_.take_starved()) {
-      finish(*in_flight_.at(id),
-             FinishReason::abort("Out of memory even after retracting all other requests in the "
-                                 "decode batch. Aborting the last request.", 500));
-    }
-    for (const std::string& line : scheduler_.take_messages()) log::info("{}", line);
-    publish();  // before the step, which may take long
-    if (!plan.empty()) step(plan);
-    answer_flushes();
-    publish();
-    if (inbox_.finished() && in_flight_.empty()) break;
   }
   refuse_rest();
+}
+
+bool EngineLoop::turn() {
+  drain_inbox();
+  drop_overdue();
+  update_weights();
+  if (paused_ && !inbox_.closed()) {
+    answer_flushes();
+    publish();
+    return true;
+  }
+  step_clock_.lap("inbox", next_.steps);
+  const StepPlan& plan = scheduler().plan();
+  for (const SequenceId id : scheduler().take_starved()) {
+    finish(*in_flight_.at(id),
+           FinishReason::abort("Out of memory even after retracting all other requests in the "
+                               "decode batch. Aborting the last request.", 500));
+  }
+  for (const std::string& line : scheduler().take_messages()) log::info("{}", line);
+  publish();  // before the step, which may take long
+  if (!plan.empty()) step(plan);
+  answer_flushes();
+  publish();
+  return !inbox_.finished() || !in_flight_.empty();
+}
+
+// A failure outside of a forward pass (out of memory, or a bug) may have left the books half written:
+// all requests end with an error, and the engine goes on with empty ones.
+void EngineLoop::start_over(const std::string& why) {
+  log::error("the engine starts over: {}", why);
+  masks_.finish();
+  // Left as they are: their destructors would check what may not hold.
+  static_cast<void>(books_.release());
+  books_ = std::make_unique<Books>(plan_, scheduler_options_, clock_);
+  if (!updates_.empty()) scheduler().hold_admissions(true);
+  while (!in_flight_.empty()) {
+    finish(*in_flight_.begin()->second, FinishReason::abort("Internal server error: " + why, 500));
+  }
 }
 
 // Nobody is left without an answer, whenever his message came.
@@ -60,13 +82,7 @@ void EngineLoop::refuse_rest() {
   inbox_.close();
   for (Message& message : inbox_.take_now()) {
     if (auto* flush = std::get_if<FlushCache>(&message)) handle(*flush);
-    if (auto* add = std::get_if<AddRequest>(&message)) {
-      auto r = std::make_unique<InFlight>();
-      r->id = add->id;
-      r->request = std::move(add->request);
-      r->on_tokens = std::move(add->on_tokens);
-      in_flight_.emplace(add->id, std::move(r));
-    }
+    if (auto* add = std::get_if<AddRequest>(&message)) take_up(*add).request = std::move(add->request);
   }
   while (!in_flight_.empty()) finish(*in_flight_.begin()->second, reason);
   for (FlushCache& flush : flushes_) flush.done->set_value(false);
@@ -78,7 +94,7 @@ void EngineLoop::refuse_rest() {
 
 void EngineLoop::drain_inbox() {
   // An update that waited for the last running request is done before the next sleep.
-  const bool idle = updates_.empty() && (paused_ || scheduler_.idle());
+  const bool idle = updates_.empty() && (paused_ || scheduler().idle());
   TimePoint until = TimePoint::min();
   if (idle) until = TimePoint::max();
   for (const FlushCache& flush : flushes_) until = std::min(until, flush.deadline);
@@ -89,14 +105,37 @@ void EngineLoop::drain_inbox() {
   std::vector<Message> messages =
       idle && !inbox_.closed() ? inbox_.take(until) : inbox_.take_now();
   if (idle) next_.idle_seconds += clock_.now() - start;
-  for (Message& message : messages) std::visit([this](auto& m) { handle(m); }, message);
+  for (Message& message : messages) {
+    try {
+      std::visit([this](auto& m) { handle(m); }, message);
+    } catch (const std::exception& error) {
+      log::error("a message to the engine failed: {}", error.what());
+      refuse(message, error.what());
+    }
+  }
+}
+
+// Of a request that could not be taken up nothing stays.
+void EngineLoop::refuse(Message& message, const std::string& why) {
+  auto* add = std::get_if<AddRequest>(&message);
+  if (!add) return;
+  scheduler().abort(add->id);
+  InFlight& r = take_up(*add);
+  finish(r, FinishReason::abort("Internal server error: " + why, 500));
+}
+
+// The entry of this request, made by the first call.
+InFlight& EngineLoop::take_up(AddRequest& message) {
+  std::unique_ptr<InFlight>& r = in_flight_[message.id];
+  if (!r) r = std::make_unique<InFlight>();
+  r->id = message.id;
+  if (message.on_tokens) r->on_tokens = std::exchange(message.on_tokens, nullptr);
+  return *r;
 }
 
 void EngineLoop::handle(AddRequest& message) {
-  auto r = std::make_unique<InFlight>();
-  r->id = message.id;
+  InFlight* const r = &take_up(message);
   r->request = std::move(message.request);
-  r->on_tokens = std::move(message.on_tokens);
   const auto& limits = r->request.sampling.thoughts;
   r->thoughts = Thoughts(limits ? &*limits : nullptr);
   r->arrival = clock_.now();
@@ -121,23 +160,21 @@ void EngineLoop::handle(AddRequest& message) {
   r->next_input_logprob =
       prompt_logprobs ? logprob.start_len : static_cast<int32_t>(spec.prompt.size());
   if (r->request.sampling.penalizes()) r->generated.reserve(r->request.sampling.max_new_tokens);
-  InFlight& request = *in_flight_.emplace(r->id, std::move(r)).first->second;
-  if (request.request.grammar) {
-    auto grammar = GrammarState::create(request.request.grammar,
-                                        request.request.sampling.grammar->starts_after);
-    if (!grammar) return finish(request, FinishReason::abort(grammar.error().message, 500));
-    request.grammar = std::move(*grammar);
+  if (r->request.grammar) {
+    auto grammar = GrammarState::create(r->request.grammar, r->request.sampling.grammar->starts_after);
+    if (!grammar) return finish(*r, FinishReason::abort(grammar.error().message, 500));
+    r->grammar = std::move(*grammar);
   }
-  const Status added = scheduler_.add(std::move(spec));
-  if (!added) finish(request, FinishReason::abort(added.error().message, 503));
-  for (const SequenceId id : scheduler_.take_displaced()) {
+  const Status added = scheduler().add(std::move(spec));
+  if (!added) finish(*r, FinishReason::abort(added.error().message, 503));
+  for (const SequenceId id : scheduler().take_displaced()) {
     finish(*in_flight_.at(id),
            FinishReason::abort("The request is aborted by a higher priority request.", 503));
   }
 }
 
 void EngineLoop::handle(DropRequest& message) {
-  scheduler_.abort(message.id);
+  scheduler().abort(message.id);
   in_flight_.erase(message.id);
 }
 
@@ -147,8 +184,10 @@ void EngineLoop::handle(AbortRequests& message) {
     if (message.all || r->request.rid.starts_with(message.rid_prefix)) hit.push_back(r.get());
   }
   for (InFlight* r : hit) {
-    scheduler_.abort(r->id);
-    finish(*r, FinishReason::abort(r->admitted ? "Aborted" : "Abort in waiting queue"));
+    scheduler().abort(r->id);
+    // Of an embedding there is no part that could be the answer.
+    const int status = r->request.embed ? 503 : 0;
+    finish(*r, FinishReason::abort(r->admitted ? "Aborted" : "Abort in waiting queue", status));
   }
 }
 
@@ -157,13 +196,13 @@ void EngineLoop::handle(FlushCache& message) { flushes_.push_back(std::move(mess
 void EngineLoop::answer_flushes() {
   const TimePoint now = std::chrono::steady_clock::now();
   std::erase_if(flushes_, [&](FlushCache& flush) {
-    if (scheduler_.flush_cache()) {
+    if (scheduler().flush_cache()) {
       log::info("Cache flushed successfully!");
       flush.done->set_value(true);
       return true;
     }
     if (now < flush.deadline) return false;
-    const SchedulerStats s = scheduler_.stats();
+    const SchedulerStats s = scheduler().stats();
     log::info("Cache not flushed because there are pending requests. #queue-req: {}, #running-req: {}",
               s.queued, s.running);
     flush.done->set_value(false);
@@ -200,7 +239,7 @@ void EngineLoop::step(const StepPlan& plan) {
     return;
   }
   report(plan);
-  scheduler_.commit(committed_);  // the plan's contents end here
+  scheduler().commit(committed_);  // the plan's contents end here
   post_events();
   step_clock_.lap("commit", next_.steps - 1);
   step_clock_.step_done();
@@ -282,13 +321,9 @@ void EngineLoop::collect_prompt_logprobs(const SequenceStep& s, int32_t first_ro
     for (int32_t p = first; p < end && static_cast<int32_t>(rows.size()) < Runner::kPiece; ++p) {
       rows.push_back(first_row + p - 1 - s.first_position);
     }
-    const float* logits = runner_.logits_of(rows);
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const int32_t position = first + static_cast<int32_t>(i);
-      r.event.input_logprobs.push_back(sampler_.prompt_logprobs(
-          logits + static_cast<int64_t>(i) * plan_.model.vocab_size,
-          prompt[static_cast<size_t>(position)], r.request.logprob));
-    }
+    sampler_.prompt_logprobs(runner_.logits_of(rows),
+                             std::span(prompt).subspan(static_cast<size_t>(first), rows.size()),
+                             r.request.logprob, r.event.input_logprobs);
     r.next_input_logprob += static_cast<int32_t>(rows.size());
   }
 }
@@ -348,7 +383,7 @@ void EngineLoop::fail_step(const StepPlan& plan, const std::string& why) {
   std::vector<SequenceId> ids;
   for (const SequenceStep& s : plan.sequences) ids.push_back(s.id);
   for (const SequenceId id : ids) {
-    scheduler_.abort(id);
+    scheduler().abort(id);
     finish(*in_flight_.at(id), FinishReason::abort("Internal server error: " + why, 500));
   }
 }
@@ -367,7 +402,7 @@ void EngineLoop::post_events() {
     const bool done = r.event.finish.has_value();
     if (r.event.tokens.empty() && !done) continue;
     const bool delivered = deliver(r, std::exchange(r.event, {}));
-    if (!delivered) scheduler_.abort(c.id);
+    if (!delivered) scheduler().abort(c.id);
     if (done || !delivered) in_flight_.erase(c.id);
   }
 }
@@ -391,7 +426,7 @@ bool EngineLoop::deliver(InFlight& r, TokenEvent&& event) {
 // Log lines of SGLang's form (spec: scheduler-and-cache 7), and the counters behind the metrics.
 void EngineLoop::report(const StepPlan& plan) {
   const double now = clock_.now();
-  const SchedulerStats s = scheduler_.stats();
+  const SchedulerStats s = scheduler().stats();
   const double usage = s.total_tokens > 0 ? static_cast<double>(s.used_tokens) / s.total_tokens : 0;
   ++next_.steps;
   last_step_ = now;
@@ -436,7 +471,7 @@ void EngineLoop::count_pass(const StepPlan& plan, double seconds) {
 }
 
 void EngineLoop::publish() {
-  const SchedulerStats s = scheduler_.stats();
+  const SchedulerStats s = scheduler().stats();
   next_.running = s.running;
   next_.queued = s.queued;
   next_.queued_tokens = s.queued_tokens;
@@ -454,7 +489,7 @@ void EngineLoop::publish() {
   next_.context_tokens = s.context_tokens;
   next_.paused = paused_ || !updates_.empty();
   next_.last_step_seconds_ago = last_step_;
-  if (scheduler_.idle()) scheduler_.check_books();
+  if (scheduler().idle()) scheduler().check_books();
   std::lock_guard lock(stats_mutex_);
   stats_ = next_;
 }

@@ -39,6 +39,18 @@ struct InFlight {
   TokenEvent event;                // the next one; prompt logprobs gather here chunk by chunk
 };
 
+// Who holds which pages. One piece: start_over() replaces it as a whole.
+struct Books {
+  Books(const Plan& plan, const SchedulerOptions& options, const Clock& clock)
+      : pages(static_cast<int32_t>(plan.total_tokens / plan.options.page_size), plan.options.page_size),
+        cache(pages, !plan.options.disable_radix_cache, plan.options.eviction,
+              plan.options.tail_budget),
+        scheduler(options, pages, cache, clock) {}
+  PagePool pages;
+  PrefixCache cache;
+  Scheduler scheduler;
+};
+
 class EngineLoop {
  public:
   EngineLoop(const Plan& plan, EngineParts parts, Inbox& inbox);
@@ -62,12 +74,17 @@ class EngineLoop {
  private:
   using TimePoint = std::chrono::steady_clock::time_point;
 
+  // One turn of the loop; false when there is nothing left to wait for.
+  bool turn();
+  void start_over(const std::string& why);
   void drain_inbox();
   void handle(AddRequest& message);
   void handle(DropRequest& message);
   void handle(AbortRequests& message);
   void handle(FlushCache& message);
   void handle(Control& message);
+  void refuse(Message& message, const std::string& why);
+  InFlight& take_up(AddRequest& message);
   void update_weights();
   Status load_weights(const WeightUpdate& update);
   void drop_overdue();
@@ -91,15 +108,16 @@ class EngineLoop {
   void count_pass(const StepPlan& plan, double seconds);
   void publish();
 
+  Scheduler& scheduler() const { return books_->scheduler; }
+
   const Plan plan_;
   SteadyClock clock_;
   std::unique_ptr<Exec> exec_;
   std::unique_ptr<Compute> compute_;
   std::unique_ptr<Model> model_;
   Runner runner_;
-  PagePool pages_;
-  PrefixCache cache_;
-  Scheduler scheduler_;
+  SchedulerOptions scheduler_options_;  // the plan's, as tuned since
+  std::unique_ptr<Books> books_;        // never null
   Sampler sampler_;
   MaskWorker masks_;
   Inbox& inbox_;

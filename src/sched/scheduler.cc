@@ -28,6 +28,7 @@ struct Scheduler::Impl {
   WaitingQueue waiting;
   bool reorder = false;                            // something changed since `waiting` was ordered
   int32_t newcomers = 0;                           // of `waiting`, added since the last plan
+  int64_t waiting_tokens = 0;                      // of those that are not aborted: all to be computed
   std::vector<std::unique_ptr<Sequence>> running;  // in order of admission
   std::unordered_map<SequenceId, Sequence*> known;  // waiting and running
   int32_t aborted_waiting = 0;
@@ -164,10 +165,9 @@ struct Scheduler::Impl {
     retracted_input += s->prompt_tokens;
     retracted_output += s->generated();
     // Back to its place by arrival.
-    const auto place = std::find_if(waiting.begin(), waiting.end(), [&](const auto& other) {
-      return other->arrival > s->arrival;
-    });
-    waiting.insert(place, std::move(s));
+    const auto later = [&s](const auto& other) { return other->arrival > s->arrival; };
+    waiting_tokens += std::ssize(s->tokens);
+    waiting.insert(std::ranges::find_if(waiting, later), std::move(s));
     reorder = true;
   }
 
@@ -213,6 +213,7 @@ struct Scheduler::Impl {
   void starve_first_waiting() {
     starved.push_back(waiting.front()->spec.id);
     known.erase(waiting.front()->spec.id);
+    waiting_tokens -= std::ssize(waiting.front()->tokens);
     waiting.pop_front();
   }
 
@@ -388,6 +389,7 @@ struct Scheduler::Impl {
       return Admission::kNoRoom;
     }
     if (s.cached_tokens < 0) s.cached_tokens = cached;
+    cache.count_hit(s.lease);
     return Admission::kAdmitted;
   }
 
@@ -414,6 +416,7 @@ struct Scheduler::Impl {
       waiting.erase(waiting.begin() + static_cast<ptrdiff_t>(i));
       ++admitted;
       Sequence& s = *running.back();
+      waiting_tokens -= std::ssize(s.tokens);
       add_step(s, rows_for(s));
       if (s.planned_rows < s.pending()) return;  // chunked: the step is full
     }
@@ -465,9 +468,10 @@ Status Scheduler::add(SequenceSpec spec) {
   s->tokens = std::move(spec.prompt);
   s->spec = std::move(spec);
   s->arrival = ++m.arrivals;
-  const bool fresh = m.known.emplace(s->spec.id, s.get()).second;
-  CHECK(fresh);
+  m.waiting_tokens += std::ssize(s->tokens);
   m.waiting.push_back(std::move(s));
+  const bool fresh = m.known.emplace(m.waiting.back()->spec.id, m.waiting.back().get()).second;
+  CHECK(fresh);
   ++m.newcomers;
   m.reorder = true;
   return {};
@@ -478,6 +482,7 @@ bool Scheduler::abort(SequenceId id) {
   if (found == impl_->known.end() || found->second->aborted) return false;
   Sequence& s = *found->second;
   s.aborted = true;
+  if (s.pages.empty()) impl_->waiting_tokens -= std::ssize(s.tokens);
   ++(s.pages.empty() ? impl_->aborted_waiting : impl_->aborted_running);
   return true;
 }
@@ -563,6 +568,7 @@ SchedulerStats Scheduler::stats() const {
   const int32_t size = m.pool.page_size();
   SchedulerStats stats{.running = static_cast<int32_t>(m.running.size()),
                        .queued = static_cast<int32_t>(m.queued()),
+                       .queued_tokens = m.waiting_tokens,
                        .total_tokens = m.pool.total() * size,
                        .available_tokens = m.pool.available() * size,
                        .evictable_tokens = m.cache.evictable_pages() * size,
@@ -575,7 +581,6 @@ SchedulerStats Scheduler::stats() const {
                        .evictions = m.evictions,
                        .context_tokens = 0};
   for (const auto& s : m.running) stats.context_tokens += s->computed;
-  for (const auto& s : m.waiting) stats.queued_tokens += s->pending();
   stats.used_tokens = stats.total_tokens - stats.available_tokens - stats.evictable_tokens;
   return stats;
 }
@@ -589,6 +594,7 @@ void Scheduler::check_books() const {
   CHECK_EQ(int64_t{m.pool.available()} + m.cache.cached_pages() + private_pages,
            int64_t{m.pool.total()});
   if (m.running.empty()) CHECK_EQ(m.cache.evictable_pages(), m.cache.cached_pages());
+  if (m.waiting.empty()) CHECK_EQ(m.waiting_tokens, 0);
 }
 
 }  // namespace fathom

@@ -200,6 +200,7 @@ TEST(Scheduler, ABurstMayFillTheBatchAndTheQueue) {
   EXPECT_EQ(taken, 10);
   world.step(true);  // four prompts fit one step; the other six are queued now, more than may be
   EXPECT_EQ(world.scheduler.stats().queued, 6);
+  EXPECT_EQ(world.scheduler.stats().queued_tokens, 6 * 16);
   EXPECT_EQ(world.add(iota(4), 4), 0u);
   world.run_to_end(100);
   EXPECT_EQ(world.finished, 10);

@@ -43,7 +43,12 @@ Flow::Flow(const GenerationHandlers::Submit& submit, TextPool& pool, Metrics* me
 std::expected<void, api::Failure> Flow::submit_all() {
   for (size_t i = 0; i < requests_.size(); ++i) {
     auto on_tokens = [channel = channel_, i](TokenEvent&& event) {
-      channel->push({i, std::move(event)});
+      try {
+        channel->push({i, std::move(event)});
+      } catch (...) {
+        channel->close();  // else the client would wait for what is lost
+        throw;
+      }
     };
     progress_[i].stream = TRY(submit_(std::move(requests_[i]), std::move(on_tokens)));
     progress_[i].last = shape_.start;
