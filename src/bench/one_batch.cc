@@ -44,7 +44,7 @@ Result<std::unique_ptr<OneBatch>> OneBatch::create(const Plan& plan, int64_t tok
   b->rows_ = rows;
   b->chunk_ = plan.chunk_rows > 0 ? std::min(plan.chunk_rows, rows) : rows;
   b->arena_ = std::make_unique<Arena>(
-      TRY(Buffer::allocate(static_cast<size_t>(b->model_->scratch_bytes(rows)))));
+      TRY(Buffer::allocate(static_cast<size_t>(scratch_bytes(plan.model, rows)))));
   return b;
 }
 

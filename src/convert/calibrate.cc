@@ -91,7 +91,7 @@ Status read_tokens(const Source& source, std::span<const int32_t> tokens, Exec& 
       TRY(load_model(c, *source.files, {.max_positions = static_cast<int32_t>(kChunk)}, *compute));
   KvPool kv = TRY(KvPool::allocate(c, KvFormat::kBF16, kChunk));
   Arena arena(TRY(
-      Buffer::allocate(static_cast<size_t>(model->scratch_bytes(static_cast<int32_t>(kChunk))))));
+      Buffer::allocate(static_cast<size_t>(scratch_bytes(c, static_cast<int32_t>(kChunk))))));
   model->set_tap(
       [&](std::string_view name, int32_t layer, const float* x, int32_t rows, int32_t n) {
         const bool attention = name == "layer_input";

@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <iterator>
 #include <set>
 #include <thread>
 
@@ -13,6 +14,7 @@ namespace fathom {
 namespace {
 
 constexpr double kGiB = 1024.0 * 1024 * 1024;
+constexpr int64_t kMostLogprobs = 1 << 24;  // of a request: 128 MiB
 
 // Request ids in flight; shared by submitters and streams.
 struct Register {
@@ -92,7 +94,9 @@ Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
   auto kv = TRY(KvPool::allocate(plan.model, plan.kv_format, plan.total_tokens));
   log::info("KV Cache is allocated. #tokens: {}, KV size: {:.2f} GB", plan.total_tokens,
             static_cast<double>(plan.kv_bytes) / kGiB);
-  Arena arena(TRY(Buffer::allocate(static_cast<size_t>(model->scratch_bytes(plan.step_rows)))));
+  Arena arena(TRY(Buffer::allocate(static_cast<size_t>(scratch_bytes(plan.model, plan.step_rows)))));
+  Buffer logits = TRY(Buffer::allocate(
+      static_cast<size_t>(Runner::logit_bytes(plan.model, plan.max_running))));
   log::info("Memory pool end. avail mem={:.2f} GB", available_gib());
   log::info("max_total_num_tokens={}, chunked_prefill_size={}, max_prefill_tokens={}, "
             "max_running_requests={}, context_len={}, available_cpu_mem={:.2f} GB",
@@ -100,7 +104,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
             plan.max_running, plan.context_length, available_gib());
 
   return start(plan, {std::move(exec), std::move(compute), std::move(model), std::move(kv),
-                      std::move(arena)});
+                      std::move(arena), std::move(logits)});
 }
 
 std::unique_ptr<Engine> Engine::start(const Plan& plan, EngineParts parts) {
@@ -143,6 +147,15 @@ Status Engine::Impl::check_lengths(GenerateRequest& r) const {
   if (r.logprob.enabled && r.logprob.start_len > prompt) {
     return invalid("logprob_start_len ({}) must not exceed the prompt length ({}).",
                    r.logprob.start_len, prompt);
+  }
+  if (r.logprob.enabled) {
+    const int64_t positions = most + (r.logprob.start_len >= 0 ? prompt - r.logprob.start_len : 0);
+    const int64_t each = 1 + r.logprob.top_n + std::ssize(r.logprob.token_ids);
+    if (positions * each > kMostLogprobs) {
+      return invalid("The request asks for up to {} logprobs ({} at each of {} positions); at most {} "
+                     "are returned. Ask for fewer at each position, a later logprob_start_len or fewer "
+                     "tokens.", positions * each, each, positions, kMostLogprobs);
+    }
   }
   return {};
 }

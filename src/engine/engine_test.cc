@@ -398,5 +398,31 @@ TEST(Engine, LengthRules) {
   rig.expect_clean();
 }
 
+TEST(Engine, LogprobsAreBounded) {
+  EngineRig rig({});
+  GenerateRequest request = request_for(prompt_of(100, 1), 100);
+  request.logprob = {.enabled = true, .start_len = 0, .top_n = 100'000};
+  const auto refused = rig.engine->submit(request, [](TokenEvent&&) {});
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, testing::HasSubstr("up to 20000200 logprobs (100001 at each of 200 positions)"));
+  request.logprob.top_n = 80'000;
+  EXPECT_TRUE(rig.engine->submit(request, [](TokenEvent&&) {}));
+}
+
+TEST(Engine, AnAbortedEmbeddingIsAnError) {
+  EngineRig rig({.max_running = 1});
+  rig.gate.hold();
+  Call first = rig.submit(prompt_of(4, 1), 3);
+  rig.gate.wait_for_step(1);
+  GenerateRequest embed = request_for(prompt_of(4, 2), 0);
+  embed.rid = "embed";
+  embed.embed = true;
+  Call waiting = rig.submit(std::move(embed));
+  rig.engine->abort_prefix("embed");
+  rig.gate.open();
+  EXPECT_TRUE(waiting.wait().failed(503));
+  expect_whole(first.wait(), prompt_of(4, 1), 3);
+}
+
 }  // namespace
 }  // namespace fathom

@@ -29,6 +29,8 @@ std::string difference(const ModelConfig& a, const ModelConfig& b) {
                            differs("intermediate_size", a.dense_intermediate, b.dense_intermediate),
                            differs("moe_intermediate_size", a.moe_intermediate, b.moe_intermediate),
                            differs("n_routed_experts", a.gate.experts, b.gate.experts),
+                           differs("num_experts_per_tok", a.gate.top_k, b.gate.top_k),
+                           differs("n_shared_experts", a.shared_experts, b.shared_experts),
                            differs("quantization method", a.quant.method, b.quant.method)}) {
     if (!text.empty()) return text;
   }
@@ -47,7 +49,7 @@ void EngineLoop::pause(PauseMode mode) {
     AbortRequests everything{.rid_prefix = "", .all = true};
     handle(everything);
   } else if (mode == PauseMode::kRetract) {
-    scheduler_.retract_all();
+    scheduler().retract_all();
   }
 }
 
@@ -56,10 +58,13 @@ void EngineLoop::resume() {
 }
 
 void EngineLoop::tune(const EngineTuning& tuning) {
-  if (tuning.policy) scheduler_.set_policy(*tuning.policy);
-  if (tuning.max_running)
-    scheduler_.set_max_running(std::min(*tuning.max_running, plan_.max_running));
-  if (tuning.conservativeness) scheduler_.set_conservativeness(*tuning.conservativeness);
+  SchedulerOptions& options = scheduler_options_;
+  options.policy = tuning.policy.value_or(options.policy);
+  options.max_running = std::min(tuning.max_running.value_or(options.max_running), plan_.max_running);
+  options.conservativeness = tuning.conservativeness.value_or(options.conservativeness);
+  scheduler().set_policy(options.policy);
+  scheduler().set_max_running(options.max_running);
+  if (tuning.conservativeness) scheduler().set_conservativeness(options.conservativeness);
   if (tuning.decode_log_interval) decode_log_interval_ = *tuning.decode_log_interval;
   if (tuning.sleep_per_step) sleep_per_step_ = *tuning.sleep_per_step;
 }
@@ -76,19 +81,19 @@ void EngineLoop::request_update(WeightUpdate update, std::shared_ptr<std::promis
     AbortRequests everything{.rid_prefix = "", .all = true};
     handle(everything);
   }
-  scheduler_.hold_admissions(true);
+  scheduler().hold_admissions(true);
   updates_.push_back({std::move(update), std::move(done)});
 }
 
 // Once nothing runs, or at once while paused: requests that were paused in place go on with the new
 // weights on what they have. Waiting requests are computed with the new weights.
 void EngineLoop::update_weights() {
-  if (updates_.empty() || (!paused_ && scheduler_.stats().running > 0)) return;
+  if (updates_.empty() || (!paused_ && scheduler().stats().running > 0)) return;
   publish();  // shows as paused: the watchdog must not count the loading as a step
   for (PendingUpdate& pending : std::exchange(updates_, {})) {
     pending.done->set_value(load_weights(pending.update));
   }
-  scheduler_.hold_admissions(false);
+  scheduler().hold_admissions(false);
 }
 
 Status EngineLoop::load_weights(const WeightUpdate& update) {
@@ -109,7 +114,7 @@ Status EngineLoop::load_weights(const WeightUpdate& update) {
   } catch (const std::exception& error) {
     return fail(ErrorCode::kInternal, "{}", error.what());
   }
-  if (update.flush_cache) scheduler_.forget_cache();
+  if (update.flush_cache) scheduler().forget_cache();
   log::info("Weights updated from {}", update.files->location());
   return {};
 }
@@ -128,7 +133,7 @@ void EngineLoop::drop_overdue() {
     if (limit && now - since > *limit) overdue.push_back(r.get());
   }
   for (InFlight* r : overdue) {
-    scheduler_.abort(r->id);
+    scheduler().abort(r->id);
     finish(*r, FinishReason::abort(r->admitted ? "Request running timeout reached."
                                                : "Request waiting timeout reached.",
                                    503));

@@ -16,7 +16,8 @@ struct EngineParts {
   std::unique_ptr<Compute> compute;
   std::unique_ptr<Model> model;
   KvPool kv;    // Plan::total_tokens slots
-  Arena arena;  // model->scratch_bytes(Plan::step_rows)
+  Arena arena;    // scratch_bytes() of Plan::step_rows
+  Buffer logits;  // Runner::logit_bytes() of Plan::max_running
 };
 
 }  // namespace fathom

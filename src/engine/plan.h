@@ -7,12 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "base/file_set.h"
 #include "base/result.h"
+#include "engine/memory.h"
 #include "kernels/args.h"
 #include "kernels/compute.h"
 #include "model/config.h"
 #include "sched/scheduler.h"
-#include "base/file_set.h"
 
 namespace fathom {
 
@@ -68,5 +69,6 @@ struct Plan {
 
 // kInvalid / kExhausted with a message that names the flag and the numbers.
 Result<Plan> resolve(const EngineOptions& options);
+Result<Plan> resolve(const EngineOptions& options, const HostMemory& memory);
 
 }  // namespace fathom

@@ -3,6 +3,7 @@
 #include "device/cores.h"
 #include "engine/memory.h"
 #include "engine/plan.h"
+#include "engine/runner.h"
 #include "kernels/compute.h"
 #include "model/loader.h"
 
@@ -10,8 +11,9 @@ namespace fathom {
 namespace {
 
 constexpr double kDefaultMemFraction = 0.8;
-constexpr int32_t kDefaultMaxRunning = 256;
 constexpr int32_t kDefaultChunk = 4096;
+constexpr double kLeastRunning = 2048, kMostRunning = 4096;
+constexpr double kMostTokens = INT32_MAX / 2;
 constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 Result<KvFormat> kv_format_of(const std::string& name) {
@@ -62,10 +64,9 @@ Status resolve_context(const EngineOptions& o, Plan& plan) {
   return {};
 }
 
-Status resolve_steps(const EngineOptions& o, Plan& plan) {
-  plan.max_running = o.max_running_requests.value_or(kDefaultMaxRunning);
-  if (plan.max_running < 1) {
-    return invalid("--max-running-requests must be at least 1, got {}", plan.max_running);
+Status check_steps(const EngineOptions& o, Plan& plan) {
+  if (o.max_running_requests && *o.max_running_requests < 1) {
+    return invalid("--max-running-requests must be at least 1, got {}", *o.max_running_requests);
   }
   plan.chunk_rows = o.chunked_prefill_size.value_or(kDefaultChunk);
   if (o.page_size < 1 || o.page_size > 4096) {
@@ -79,46 +80,73 @@ Status resolve_steps(const EngineOptions& o, Plan& plan) {
     return invalid("--max-prefill-tokens must be at least the --page-size of {}, got {}", o.page_size,
                    o.scheduler.max_prefill_tokens);
   }
+  if (o.max_total_tokens && *o.max_total_tokens < o.page_size) {
+    return invalid("--max-total-tokens must be at least the --page-size of {}, got {}", o.page_size,
+                   *o.max_total_tokens);
+  }
+  if (const double share = o.mem_fraction_static.value_or(kDefaultMemFraction); !(share > 0 && share <= 1)) {
+    return invalid("--mem-fraction-static must be in (0, 1], got {}", share);
+  }
+  return {};
+}
+
+// Tokens of KV that `bytes` hold, capped by the flag, in whole pages.
+int64_t tokens_in(double bytes, const EngineOptions& o, const Plan& plan) {
+  const auto per_token = static_cast<double>(KvPool::bytes_per_token(plan.model, plan.kv_format));
+  int64_t tokens = bytes > 0 ? static_cast<int64_t>(std::min(bytes / per_token, kMostTokens)) : 0;
+  if (o.max_total_tokens) tokens = std::min(tokens, *o.max_total_tokens);
+  return tokens / o.page_size * o.page_size;
+}
+
+// What --mem-fraction-static leaves for the pool and for scratch.
+double budget_of(const EngineOptions& o, const HostMemory& memory, const Plan& plan) {
+  return o.mem_fraction_static.value_or(kDefaultMemFraction) * static_cast<double>(memory.total) -
+         static_cast<double>(plan.weight_bytes);
+}
+
+// Most running requests (spec: scheduler-and-cache 2), most rows of a step, and what those need.
+void resolve_batch(const EngineOptions& o, const HostMemory& memory, Plan& plan) {
+  const int64_t tokens = tokens_in(budget_of(o, memory, plan), o, plan);
+  const double by_pool = std::clamp(512.0 * static_cast<double>(tokens) / plan.context_length,
+                                    kLeastRunning, kMostRunning);
+  plan.max_running = o.max_running_requests.value_or(static_cast<int32_t>(
+      std::max<int64_t>(std::min(static_cast<int64_t>(by_pool), tokens / 2), 1)));
   // Without chunks the first prompt of a step is taken whole, and others while they fit.
   const int64_t prompt_rows = plan.chunk_rows > 0
                                   ? std::min(plan.chunk_rows, o.scheduler.max_prefill_tokens)
                                   : std::max(plan.context_length, o.scheduler.max_prefill_tokens);
   const int64_t most_rows = int64_t{plan.max_running} * plan.context_length;
   plan.step_rows = static_cast<int32_t>(std::min(prompt_rows, most_rows)) + plan.max_running;
-  return {};
+  plan.scratch_bytes = scratch_bytes(plan.model, plan.step_rows) +
+                       Runner::logit_bytes(plan.model, plan.max_running);
 }
 
 // The KV pool: what the fraction leaves, capped by flag, by use, and by what is free now.
-Status resolve_pool(const EngineOptions& o, Plan& plan) {
-  const HostMemory memory = host_memory();
-  const double fraction = o.mem_fraction_static.value_or(kDefaultMemFraction);
-  if (!(fraction > 0 && fraction <= 1)) {
-    return invalid("--mem-fraction-static must be in (0, 1], got {}", fraction);
-  }
+Status resolve_pool(const EngineOptions& o, const HostMemory& memory, Plan& plan) {
   plan.available_bytes = memory.available;
+  const auto gib = [](auto bytes) { return static_cast<double>(bytes) / kGiB; };
   const int64_t per_token = KvPool::bytes_per_token(plan.model, plan.kv_format);
-  const double budget = fraction * static_cast<double>(memory.total) -
-                        static_cast<double>(plan.weight_bytes) -
-                        static_cast<double>(plan.scratch_bytes);
-  int64_t tokens = budget > 0 ? static_cast<int64_t>(budget / static_cast<double>(per_token)) : 0;
-  tokens = std::min(tokens, int64_t{plan.max_running} * plan.context_length);
-  tokens = std::min<int64_t>(tokens, INT32_MAX / 2);
-  if (o.max_total_tokens) {
-    if (*o.max_total_tokens < o.page_size) {
-      return invalid("--max-total-tokens must be at least the --page-size of {}, got {}", o.page_size,
-                     *o.max_total_tokens);
-    }
-    tokens = std::min(tokens, *o.max_total_tokens);
-  }
-  tokens = tokens / o.page_size * o.page_size;
+  const auto scratch = static_cast<double>(plan.scratch_bytes);
+  const int64_t pages_used = int64_t{plan.max_running} *
+                             ((plan.context_length + o.page_size - 1) / o.page_size);
+  const int64_t wanted = std::min(tokens_in(budget_of(o, memory, plan) - scratch, o, plan),
+                                  pages_used * o.page_size);
+  const double free = static_cast<double>(memory.available - plan.weight_bytes) - scratch;
+  const int64_t tokens = std::min(wanted, tokens_in(free, o, plan));
   if (tokens <= 0) {
+    const double share = o.mem_fraction_static.value_or(kDefaultMemFraction);
     return fail(ErrorCode::kExhausted,
-                "Not enough memory. Please try to increase --mem-fraction-static. "
-                "({:.2f} of {:.2f} GiB are {:.2f} GiB; weights take {:.2f} GiB, scratch {:.2f} GiB, "
-                "a token of KV {} bytes)", fraction, static_cast<double>(memory.total) / kGiB,
-                fraction * static_cast<double>(memory.total) / kGiB,
-                static_cast<double>(plan.weight_bytes) / kGiB,
-                static_cast<double>(plan.scratch_bytes) / kGiB, per_token);
+                "Not enough memory. Please try to {}. ({:.2f} of {:.2f} GiB are {:.2f} GiB, {:.2f} GiB "
+                "are free now; weights take {:.2f} GiB, scratch {:.2f} GiB for {} running requests, "
+                "a token of KV {} bytes)",
+                wanted > 0 ? "free some, or lower --max-running-requests"
+                           : "increase --mem-fraction-static",
+                share, gib(memory.total), share * gib(memory.total), gib(memory.available),
+                gib(plan.weight_bytes), gib(plan.scratch_bytes), plan.max_running, per_token);
+  }
+  if (tokens < wanted) {
+    plan.notes.push_back(fmt::format("the KV pool is {} tokens instead of {}: only {:.2f} GiB of "
+                                     "memory are free", tokens, wanted, gib(memory.available)));
   }
   plan.total_tokens = tokens;
   plan.kv_bytes = tokens * per_token;
@@ -129,19 +157,11 @@ Status resolve_pool(const EngineOptions& o, Plan& plan) {
   return {};
 }
 
-// Activations of the widest step, FP32 (the model knows exactly once it is loaded).
-int64_t estimate_scratch(const Plan& plan) {
-  const ModelConfig& c = plan.model;
-  const int64_t attention = int64_t{c.heads} * (c.qk_nope + c.qk_rope + 2 * c.kv_lora_rank + c.v_head);
-  const int64_t moe = int64_t{c.gate.top_k} * (2 * c.moe_intermediate + c.hidden);
-  const int64_t widest = std::max({attention, moe, int64_t{2} * c.dense_intermediate});
-  return 4 * (int64_t{plan.step_rows} * (4 * c.hidden + widest) +
-              int64_t{plan.max_running} * c.vocab_size);
-}
-
 }  // namespace
 
-Result<Plan> resolve(const EngineOptions& o) {
+Result<Plan> resolve(const EngineOptions& o) { return resolve(o, host_memory()); }
+
+Result<Plan> resolve(const EngineOptions& o, const HostMemory& memory) {
   Plan plan;
   plan.options = o;
   plan.model = TRY(read_model_config(*o.model, o.json_model_override));
@@ -149,14 +169,14 @@ Result<Plan> resolve(const EngineOptions& o) {
   plan.kv_format = TRY(kv_format_of(o.kv_cache_dtype));
   plan.threads = o.threads > 0 ? o.threads : usable_core_count();
   TRY(resolve_context(o, plan));
-  TRY(resolve_steps(o, plan));
+  TRY(check_steps(o, plan));
   const WeightSummary weights = TRY(summarize_weights(
       plan.model, *o.model,
       {.load_format = o.load_format, .quant = {o.quantization, o.torchao_config}}));
   plan.weight_bytes = weights.bytes;
   plan.quantization = weights.quantization;
-  plan.scratch_bytes = estimate_scratch(plan);
-  TRY(resolve_pool(o, plan));
+  resolve_batch(o, memory, plan);
+  TRY(resolve_pool(o, memory, plan));
 
   SchedulerOptions& s = plan.options.scheduler;
   s.max_running = plan.max_running;

@@ -1,24 +1,14 @@
 #include "engine/runner.h"
 
 namespace fathom {
-namespace {
 
-Buffer floats(int64_t n) {
-  Result<Buffer> buffer = Buffer::allocate(static_cast<size_t>(n) * sizeof(float));
-  CHECK(buffer.has_value());
-  return std::move(*buffer);
-}
-
-}  // namespace
-
-Runner::Runner(Model& model, Compute& compute, KvPool kv, Arena arena, int32_t max_sampling_rows)
+Runner::Runner(Model& model, Compute& compute, KvPool kv, Arena arena, Buffer logits)
     : model_(&model),
       compute_(compute),
       kv_(std::move(kv)),
       arena_(std::move(arena)),
       vocab_(model.config().vocab_size),
-      logits_(floats(max_sampling_rows * vocab_)),
-      piece_(floats(kPiece * vocab_)) {}
+      logits_(std::move(logits)) {}
 
 void Runner::forward(const StepPlan& plan) {
   tokens_.clear();
@@ -37,12 +27,12 @@ void Runner::forward(const StepPlan& plan) {
     if (step.samples) logit_rows_.push_back(first_row + step.rows - 1);
   }
   model_->forward({tokens_, positions_, slots_, sequences_, logit_rows_}, kv_, compute_, arena_,
-                 logits_.as<float>());
+                 logits(0));
 }
 
 const float* Runner::logits_of(std::span<const int32_t> rows) {
-  model_->logits_of(rows, compute_, arena_, piece_.as<float>());
-  return piece_.as<float>();
+  model_->logits_of(rows, compute_, arena_, logits_.as<float>());
+  return logits_.as<float>();
 }
 
 }  // namespace fathom

@@ -102,4 +102,8 @@ Result<WeightSummary> summarize_weights(const ModelConfig& config, const FileSet
   return WeightSummary{counter.bytes, plan.method};
 }
 
+int64_t scratch_bytes(const ModelConfig& config, int32_t rows) {
+  return deepseek::scratch_bytes(config, rows);
+}
+
 }  // namespace fathom

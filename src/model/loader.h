@@ -33,4 +33,7 @@ struct WeightSummary {
 Result<WeightSummary> summarize_weights(const ModelConfig& config, const FileSet& files,
                                         const LoadOptions& options);
 
+// Bytes that the arena of a step of at most `rows` rows needs.
+int64_t scratch_bytes(const ModelConfig& config, int32_t rows);
+
 }  // namespace fathom

@@ -43,8 +43,6 @@ class Model {
   virtual int64_t bytes_per_token() const = 0;
   // The numbers of all matrices, where they lie: for those who measure how fast they can be read.
   virtual std::vector<std::span<const std::byte>> weights() const = 0;
-  // Arena bytes needed for a step of at most `rows` rows.
-  virtual int64_t scratch_bytes(int32_t rows) const = 0;
 
   // Logits of batch.logit_rows, in order: [logit_rows.size(), vocab_size] FP32 into `logits`.
   // Writes the new rows' latents into the pool. Cannot fail.

@@ -70,7 +70,7 @@ class Rig {
     }
     for (size_t i = 0; i < sequences.size(); ++i) sequences[i].slots = tables[i].data();
     // As small as promised: the arena CHECKs when a step takes more.
-    const int64_t scratch = model->scratch_bytes(static_cast<int32_t>(tokens.size()));
+    const int64_t scratch = scratch_bytes(config, static_cast<int32_t>(tokens.size()));
     Arena arena(Buffer::allocate(static_cast<size_t>(scratch)).value());
     std::vector<float> logits(rows.size() * static_cast<size_t>(config.vocab_size));
     model->forward({tokens, positions, slots, sequences, rows}, kv_, *compute_, arena,

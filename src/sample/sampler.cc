@@ -135,10 +135,19 @@ void Sampler::sample(std::span<SampleRow> rows) {
   });
 }
 
-PositionLogprobs Sampler::prompt_logprobs(const float* logits, int32_t token,
-                                          const LogprobOptions& options) const {
-  const float max = logits[argmax(logits, vocab_)];
-  return RowLogprobs(logits, vocab_, max, 1.0).position(token, options);
+void Sampler::prompt_logprobs(const float* logits, std::span<const int32_t> tokens,
+                              const LogprobOptions& options,
+                              std::vector<PositionLogprobs>& out) const {
+  const size_t before = out.size();
+  out.resize(before + tokens.size());
+  exec_.parallel_dynamic(static_cast<int64_t>(tokens.size()), 1, [&](Range r, int) {
+    for (int64_t i = r.begin; i < r.end; ++i) {
+      const float* row = logits + i * vocab_;
+      const float max = row[argmax(row, vocab_)];
+      out[before + static_cast<size_t>(i)] =
+          RowLogprobs(row, vocab_, max, 1.0).position(tokens[static_cast<size_t>(i)], options);
+    }
+  });
 }
 
 // Steps 1 to 5 of the spec's table: everything that changes logits.

@@ -61,9 +61,10 @@ class Sampler {
 
   void sample(std::span<SampleRow> rows);
 
-  // Logprobs of `token` and what else was asked for, from raw logits (temperature 1).
-  PositionLogprobs prompt_logprobs(const float* logits, int32_t token,
-                                   const LogprobOptions& options) const;
+  // Appends the logprobs of tokens[i] and what else was asked for, from row i of the raw logits
+  // [tokens.size(), vocab] (temperature 1).
+  void prompt_logprobs(const float* logits, std::span<const int32_t> tokens,
+                       const LogprobOptions& options, std::vector<PositionLogprobs>& out) const;
 
  private:
   struct Candidate {

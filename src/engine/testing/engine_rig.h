@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/runner.h"
 #include "engine/testing/fake_model.h"
 
 namespace fathom {
@@ -164,7 +165,9 @@ struct EngineRig {
         .compute = nullptr,
         .model = std::make_unique<FakeModel>(plan.total_tokens, std::move(before)),
         .kv = KvPool::allocate(plan.model, KvFormat::kBF16, plan.total_tokens).value(),
-        .arena = Arena(Buffer::allocate(64).value())};
+        .arena = Arena(Buffer::allocate(64).value()),
+        .logits = Buffer::allocate(static_cast<size_t>(
+            Runner::logit_bytes(plan.model, plan.max_running))).value()};
     parts.compute = Compute::create(*parts.exec, "scalar").value();
     return parts;
   }

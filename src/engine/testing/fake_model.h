@@ -49,7 +49,6 @@ class FakeModel final : public Model {
   int64_t weight_bytes() const override { return 0; }
   int64_t bytes_per_token() const override { return 0; }
   std::vector<std::span<const std::byte>> weights() const override { return {}; }
-  int64_t scratch_bytes(int32_t) const override { return 64; }
 
   void forward(const ForwardBatch& batch, KvPool&, Compute&, Arena&, float* logits) override {
     if (before_) before_(batch);

@@ -77,7 +77,6 @@ class DeepseekModel final : public Model {
   int64_t weight_bytes() const override { return weight_bytes_; }
   int64_t bytes_per_token() const override { return bytes_per_token_; }
   std::vector<std::span<const std::byte>> weights() const override { return weights_; }
-  int64_t scratch_bytes(int32_t rows) const override;
   void forward(const ForwardBatch& batch, KvPool& kv, Compute& compute, Arena& arena,
                float* logits) override;
   const float* hidden() const override { return hidden_; }
@@ -353,21 +352,21 @@ void DeepseekModel::moe(const Step& s, int32_t l, const float* x, float* y) {
   s.compute.combine({down, slots, weights, shared, top_k, c_.hidden, y, c_.hidden}, s.rows);
 }
 
-int64_t DeepseekModel::scratch_bytes(int32_t rows) const {
-  // Mirrors the arena's takes above, widest path; FP32 and 32-bit ids are both 4 bytes.
+}  // namespace
+
+// Mirrors the arena's takes above, widest path; FP32 and 32-bit ids are both 4 bytes.
+int64_t scratch_bytes(const ModelConfig& c, int32_t rows) {
   const int64_t t = rows;
   const int64_t attention =
-      t * (int64_t{c_.heads} * (c_.qk_nope + c_.qk_rope + 2 * c_.kv_lora_rank + c_.v_head) +
-           c_.kv_lora_rank + c_.qk_rope + c_.q_lora_rank);
-  const int64_t dense = t * 2 * int64_t{c_.dense_intermediate};
-  const int64_t k = c_.gate.top_k;
-  const int64_t moe = t * (c_.gate.experts + 4 * k + 2 * k * c_.moe_intermediate + k * c_.hidden +
-                           c_.hidden + 2 * int64_t{c_.shared_experts} * c_.moe_intermediate);
+      t * (int64_t{c.heads} * (c.qk_nope + c.qk_rope + 2 * c.kv_lora_rank + c.v_head) +
+           c.kv_lora_rank + c.qk_rope + c.q_lora_rank);
+  const int64_t dense = t * 2 * int64_t{c.dense_intermediate};
+  const int64_t k = c.gate.top_k;
+  const int64_t moe = t * (c.gate.experts + 4 * k + 2 * k * c.moe_intermediate + k * c.hidden +
+                           c.hidden + 2 * int64_t{c.shared_experts} * c.moe_intermediate);
   constexpr int64_t kAlignmentSlack = 64 * 32;
-  return 4 * (4 * t * c_.hidden + std::max({attention, dense, moe})) + kAlignmentSlack;
+  return 4 * (4 * t * c.hidden + std::max({attention, dense, moe})) + kAlignmentSlack;
 }
-
-}  // namespace
 
 Result<std::unique_ptr<Model>> make_model(const ModelConfig& config, Weights weights,
                                           std::shared_ptr<const Checkpoint> checkpoint,

@@ -233,7 +233,6 @@ Status read_http(const OptionValues& v, ServerArgs& a) {
   a.admin_api_key = v.text("admin-api-key");
   a.log_level = v.text("log-level");
   a.log_level_http = v.maybe_text("log-level-http").value_or(a.log_level);
-  a.enable_cache_report = v.flag("enable-cache-report");
   a.stream_interval = static_cast<int>(*TRY(ranged(v, "stream-interval", 1, 1 << 20)));
   a.incremental_streaming_output = v.flag("incremental-streaming-output");
   a.stream_response_default_include_usage = v.flag("stream-response-default-include-usage");

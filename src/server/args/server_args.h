@@ -62,7 +62,6 @@ struct ServerArgs {
   std::string api_key, admin_api_key;
   std::string log_level, log_level_http;
   http::TlsFiles tls;
-  bool enable_cache_report = false;
   int stream_interval = 1;
   bool incremental_streaming_output = false;
   bool stream_response_default_include_usage = false;

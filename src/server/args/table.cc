@@ -76,7 +76,7 @@ std::vector<Option> make_table() {
       {"api-key", kString, "", kHttp, "key of normal routes"},
       {"admin-api-key", kString, "", kHttp, "key of admin routes"},
       {"file-storage-path", kString, "sglang_storage", kHttp, "file storage", {"file-storage-pth"}, {}, kNone, "no files are stored"},
-      {"enable-cache-report", kFlag, "", kHttp, "cached tokens in usage"},
+      {"enable-cache-report", kFlag, "", kHttp, "cached tokens in usage", {}, {}, kNone, "they are always there"},
       {"log-level", kString, "info", kHttp, "debug, info, warning, error or critical", {}, {"debug", "info", "warning", "error", "critical"}},
       {"log-level-http", kString, "", kHttp, "level of the access log", {}, {"debug", "info", "warning", "error", "critical"}},
       {"log-requests", kFlag, "", kHttp, "log requests and answers"},
@@ -139,7 +139,7 @@ std::vector<Option> make_table() {
 
       // ---- Memory and scheduling
       {"mem-fraction-static", kFloat, "", kMemory, "share of memory for weights and KV pool (default 0.8)"},
-      {"max-running-requests", kInt, "", kMemory, "most sequences in a step (default 256)"},
+      {"max-running-requests", kInt, "", kMemory, "most sequences in a step; default: 512 per context that the pool holds, from 2048 to 4096"},
       {"max-queued-requests", kInt, "", kMemory, "most waiting requests; more get 503"},
       {"max-total-tokens", kHuman, "", kMemory, "cap of the KV pool", {"max-total-token"}},
       {"chunked-prefill-size", kInt, "", kMemory, "most prompt tokens in a step (default 4096); -1: whole prompts"},
