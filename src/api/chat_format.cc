@@ -1,4 +1,4 @@
-#include <simdjson.h>
+#include <algorithm>
 
 #include "api/chat.h"
 #include "api/token_text.h"
@@ -190,31 +190,11 @@ class ChatFormat final : public Format {
     out.key("finish_reason").string("tool_calls").key("matched_stop").null();
   }
 
-  void write_token(JsonWriter& out, const TokenLogprob& token) const {
-    out.key("token").string(token_text(*tokenizer_, token.id));
-    out.key("bytes").begin_array();
-    for (const char c : tokenizer_->token_bytes(token.id)) {
-      out.integer(static_cast<unsigned char>(c));
-    }
-    out.end_array();
-    out.key("logprob").number(token.logprob.value_or(0.0f));
-  }
-
   void write_logprobs(JsonWriter& out, const Choice& choice, size_t from) const {
-    out.begin_object().key("content").begin_array();
-    for (size_t i = from; i < choice.output_logprobs().size(); ++i) {
-      const PositionLogprobs& position = choice.output_logprobs()[i];
-      out.begin_object();
-      write_token(out, position.token);
-      out.key("top_logprobs").begin_array();
-      for (const auto& token : position.top) {
-        out.begin_object();
-        write_token(out, token);
-        out.end_object();
-      }
-      out.end_array().end_object();
-    }
-    out.end_array().end_object();
+    out.begin_object().key("content");
+    const std::span all(choice.output_logprobs());
+    write_token_logprobs(out, *tokenizer_, all.subspan(std::min(from, all.size())));
+    out.end_object();
   }
 
   OpenAiOptions options_;

@@ -15,7 +15,8 @@ struct ResponsesRequest {
 };
 
 Parsed<ResponsesRequest> parse_responses(const std::string& body, const Settings& settings);
-std::unique_ptr<Format> responses_format(const ResponsesRequest& request);
+std::unique_ptr<Format> responses_format(const ResponsesRequest& request,
+                                         std::shared_ptr<const Tokenizer> tokenizer);
 
 // The body of the chat completion request that means the same; for parse_responses and tests.
 Parsed<std::string> chat_body_of_responses(const std::string& body);

@@ -1,6 +1,9 @@
+#include <algorithm>
+
 #include "api/blocks.h"
 #include "api/named_event.h"
 #include "api/responses.h"
+#include "api/token_text.h"
 
 namespace fathom::api {
 namespace {
@@ -19,21 +22,22 @@ std::string_view prefix_of(Kind kind) {
   return "msg";
 }
 
-void write_part(JsonWriter& out, Kind kind, std::string_view text) {
+// `logprobs`: of the text, JSON.
+void write_part(JsonWriter& out, Kind kind, std::string_view text, std::string_view logprobs) {
   out.begin_object();
   if (kind == Kind::kThinking) {
     out.key("type").string("reasoning_text").key("text").string(text);
   } else {
     out.key("type").string("output_text").key("text").string(text);
     out.key("annotations").begin_array().end_array();
-    out.key("logprobs").begin_array().end_array();
+    out.key("logprobs").raw(logprobs);
   }
   out.end_object();
 }
 
 // `whole`: with its text; else as it is announced in a stream.
 void write_item(JsonWriter& out, const Block& block, const std::string& id, bool whole,
-                std::string_view status) {
+                std::string_view status, std::string_view logprobs) {
   out.begin_object().key("id").string(id);
   switch (block.kind) {
     case Kind::kThinking:
@@ -50,7 +54,7 @@ void write_item(JsonWriter& out, const Block& block, const std::string& id, bool
   }
   if (block.kind != Kind::kCall) {
     out.key("content").begin_array();
-    if (whole) write_part(out, block.kind, block.text);
+    if (whole) write_part(out, block.kind, block.text, logprobs);
     out.end_array();
   }
   out.key("status").string(status).end_object();
@@ -69,8 +73,12 @@ void write_responses_usage(JsonWriter& out, const Choice& choice) {
 
 class ResponsesFormat final : public Format, private BlockListener {
  public:
-  explicit ResponsesFormat(const ResponsesRequest& request)
-      : options_(request.chat.options), echo_(request.echo), blocks_("call_", *this) {}
+  ResponsesFormat(const ResponsesRequest& request, std::shared_ptr<const Tokenizer> tokenizer)
+      : options_(request.chat.options),
+        echo_(request.echo),
+        with_logprobs_(request.chat.logprobs),
+        tokenizer_(std::move(tokenizer)),
+        blocks_("call_", *this) {}
 
   Shape error_shape() const override { return Shape::kNested; }
   void set_prompts(std::vector<std::vector<int32_t>>) override {}
@@ -78,11 +86,13 @@ class ResponsesFormat final : public Format, private BlockListener {
   void append_chunk(Events& events, size_t, const Choice& choice) override {
     events_ = &events;
     if (!started_) start();
+    choice_ = &choice;
     blocks_.read(choice);
   }
 
   void append_closing(Events& events, const std::vector<Choice>& choices) override {
     events_ = &events;
+    choice_ = &choices[0];
     set_status(choices[0]);
     blocks_.finish();
     add_response_event(status_ == "completed" ? "response.completed" : "response.incomplete",
@@ -101,6 +111,7 @@ class ResponsesFormat final : public Format, private BlockListener {
   std::string answer(const std::vector<Choice>& choices) override {
     Events unused;
     events_ = &unused;
+    choice_ = &choices[0];
     blocks_.read_whole(choices[0]);
     set_status(choices[0]);
     blocks_.finish();
@@ -144,12 +155,24 @@ class ResponsesFormat final : public Format, private BlockListener {
     out.key("model").string(options_.model).key("output").begin_array();
     if (choice || failure) {
       for (size_t i = 0; i < ids_.size(); ++i) {
-        write_item(out, blocks_.blocks()[i], ids_[i], true, statuses_[i]);
+        write_item(out, blocks_.blocks()[i], ids_[i], true, statuses_[i], logprobs_[i]);
       }
     }
     out.end_array().key("usage");
     choice ? write_responses_usage(out, *choice) : void(out.null());
     out.raw(echo_).end_object();
+  }
+
+  // Of the tokens behind the thoughts, from the `from`-th token of the answer on; JSON. "[]" unless
+  // they are asked for.
+  std::string logprobs_from(size_t from) const {
+    if (!with_logprobs_ || !choice_) return "[]";
+    const std::span all(choice_->output_logprobs());
+    from = std::min(std::max(from, static_cast<size_t>(choice_->reasoning_tokens())), all.size());
+    std::string text;
+    JsonWriter out(text);
+    write_token_logprobs(out, *tokenizer_, all.subspan(from));
+    return text;
   }
 
   // Events are numbered.
@@ -169,13 +192,13 @@ class ResponsesFormat final : public Format, private BlockListener {
                       std::string_view status) {
     NamedEvent event(name);
     event.out().key("output_index").integer(static_cast<int64_t>(index)).key("item");
-    write_item(event.out(), block, ids_[index], whole, status);
+    write_item(event.out(), block, ids_[index], whole, status, logprobs_[index]);
     push(event);
   }
 
   // An event inside item `index`; `key` holds `text`, "" for a content part.
   void add_inner_event(std::string_view name, size_t index, const Block& block,
-                       std::string_view key, std::string_view text) {
+                       std::string_view key, std::string_view text, std::string_view logprobs) {
     NamedEvent event(name);
     JsonWriter& out = event.out();
     out.key("item_id").string(ids_[index]);
@@ -183,10 +206,10 @@ class ResponsesFormat final : public Format, private BlockListener {
     if (block.kind != Kind::kCall) out.key("content_index").integer(0);
     if (key.empty()) {
       out.key("part");
-      write_part(out, block.kind, text);
+      write_part(out, block.kind, text, logprobs);
     } else {
       out.key(key).string(text);
-      if (block.kind == Kind::kText) out.key("logprobs").begin_array().end_array();
+      if (block.kind == Kind::kText) out.key("logprobs").raw(logprobs);
     }
     push(event);
   }
@@ -194,20 +217,25 @@ class ResponsesFormat final : public Format, private BlockListener {
   void opened(size_t index, const Block& block) override {
     ids_.push_back(fmt::format("{}_{}", prefix_of(block.kind), random_id()));
     statuses_.emplace_back("in_progress");
+    logprobs_.emplace_back("[]");
     add_item_event("response.output_item.added", index, block, false, "in_progress");
     if (block.kind == Kind::kCall) return;
-    add_inner_event("response.content_part.added", index, block, "", "");
+    add_inner_event("response.content_part.added", index, block, "", "", "[]");
   }
 
   void grew(size_t index, const Block& block, std::string_view piece) override {
     switch (block.kind) {
       case Kind::kThinking:
-        return add_inner_event("response.reasoning_text.delta", index, block, "delta", piece);
+        return add_inner_event("response.reasoning_text.delta", index, block, "delta", piece, "");
       case Kind::kText:
-        return add_inner_event("response.output_text.delta", index, block, "delta", piece);
+        // Tokens ride on the first piece of what they made.
+        add_inner_event("response.output_text.delta", index, block, "delta", piece,
+                        logprobs_from(sent_tokens_));
+        sent_tokens_ = choice_->ids().size();
+        return;
       case Kind::kCall:
         return add_inner_event("response.function_call_arguments.delta", index, block, "delta",
-                               piece);
+                               piece, "");
     }
   }
 
@@ -216,17 +244,19 @@ class ResponsesFormat final : public Format, private BlockListener {
     statuses_[index] = status_ == "incomplete" ? "incomplete" : "completed";
     switch (block.kind) {
       case Kind::kThinking:
-        add_inner_event("response.reasoning_text.done", index, block, "text", block.text);
+        add_inner_event("response.reasoning_text.done", index, block, "text", block.text, "");
         break;
       case Kind::kText:
-        add_inner_event("response.output_text.done", index, block, "text", block.text);
+        logprobs_[index] = logprobs_from(0);
+        add_inner_event("response.output_text.done", index, block, "text", block.text,
+                        logprobs_[index]);
         break;
       case Kind::kCall:
         add_arguments_done(index, block);
         break;
     }
     if (block.kind != Kind::kCall) {
-      add_inner_event("response.content_part.done", index, block, "", block.text);
+      add_inner_event("response.content_part.done", index, block, "", block.text, logprobs_[index]);
     }
     add_item_event("response.output_item.done", index, block, true, statuses_[index]);
   }
@@ -241,9 +271,14 @@ class ResponsesFormat final : public Format, private BlockListener {
 
   OpenAiOptions options_;
   std::string echo_;
+  bool with_logprobs_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
   BlockList blocks_;
   std::vector<std::string> ids_;       // of the output items
   std::vector<std::string> statuses_;  // likewise
+  std::vector<std::string> logprobs_;  // likewise; JSON
+  const Choice* choice_ = nullptr;     // of the call that is under way
+  size_t sent_tokens_ = 0;             // whose logprobs have been sent
   std::string status_ = "in_progress";
   bool by_length_ = false;
   Events* events_ = nullptr;  // of the call that is under way
@@ -253,8 +288,9 @@ class ResponsesFormat final : public Format, private BlockListener {
 
 }  // namespace
 
-std::unique_ptr<Format> responses_format(const ResponsesRequest& request) {
-  return std::make_unique<ResponsesFormat>(request);
+std::unique_ptr<Format> responses_format(const ResponsesRequest& request,
+                                         std::shared_ptr<const Tokenizer> tokenizer) {
+  return std::make_unique<ResponsesFormat>(request, std::move(tokenizer));
 }
 
 }  // namespace fathom::api

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "api/responses.h"
 
 namespace fathom::api {
@@ -234,6 +236,19 @@ Done write_reasoning(JsonWriter& out, const Fields& fields) {
   return {};
 }
 
+// Logprobs of the text are an extra output; top_logprobs asks for them too.
+Done write_logprobs(JsonWriter& out, Fields& fields) {
+  std::vector<std::string> include;
+  int64_t top = 0;
+  fields.strings("include", include);
+  fields.integer("top_logprobs", top, 0, 20);
+  TRY(fields.status());
+  const bool wanted =
+      top > 0 || std::ranges::find(include, "message.output_text.logprobs") != include.end();
+  if (wanted) out.key("logprobs").boolean(true).key("top_logprobs").integer(top);
+  return {};
+}
+
 // Both need answers that were kept.
 Done refuse_storage(Fields& fields) {
   bool background = false;
@@ -257,6 +272,7 @@ Parsed<std::string> chat_body(Fields& fields) {
   TRY(write_tool_choice(out, fields));
   TRY(write_text_format(out, fields));
   TRY(write_reasoning(out, fields));
+  TRY(write_logprobs(out, fields));
   int64_t most = 0;
   fields.integer("max_output_tokens", most, 1, kInt32Max);
   TRY(fields.status());
@@ -290,6 +306,7 @@ std::string echo_of(const Fields& fields, const ChatRequest& chat) {
   repeat("text", R"({"format":{"type":"text"}})");
   repeat("tool_choice", R"("auto")");
   repeat("tools", "[]");
+  repeat("top_logprobs", "0");
   out.key("top_p").number(sampling.top_p);
   out.key("truncation").string("disabled");
   repeat("user", "null");

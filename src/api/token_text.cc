@@ -3,6 +3,19 @@
 #include <simdjson.h>
 
 namespace fathom::api {
+namespace {
+
+void write_token(JsonWriter& out, const Tokenizer& tokenizer, const TokenLogprob& token) {
+  out.key("token").string(token_text(tokenizer, token.id));
+  out.key("bytes").begin_array();
+  for (const char c : tokenizer.token_bytes(token.id)) {
+    out.integer(static_cast<unsigned char>(c));
+  }
+  out.end_array();
+  out.key("logprob").number(token.logprob.value_or(0.0f));
+}
+
+}  // namespace
 
 std::string token_text(const Tokenizer& tokenizer, int32_t id) {
   const std::string_view bytes = tokenizer.token_bytes(id);
@@ -18,6 +31,23 @@ std::string token_text(const Tokenizer& tokenizer, int32_t id) {
     }
   }
   return text;
+}
+
+void write_token_logprobs(JsonWriter& out, const Tokenizer& tokenizer,
+                          std::span<const PositionLogprobs> positions) {
+  out.begin_array();
+  for (const PositionLogprobs& position : positions) {
+    out.begin_object();
+    write_token(out, tokenizer, position.token);
+    out.key("top_logprobs").begin_array();
+    for (const TokenLogprob& token : position.top) {
+      out.begin_object();
+      write_token(out, tokenizer, token);
+      out.end_object();
+    }
+    out.end_array().end_object();
+  }
+  out.end_array();
 }
 
 }  // namespace fathom::api

@@ -40,6 +40,21 @@ def test_stream_equals_whole(client, question):
     assert events[-1].response.usage.output_tokens == whole.usage.output_tokens
 
 
+def test_logprobs_of_the_text(client, question):
+    wanted = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
+    assert client.responses.create(**ask(question)).output[0].content[0].logprobs == []
+    part = client.responses.create(**ask(question, **wanted)).output[0].content[0]
+    assert "".join(entry.token for entry in part.logprobs[:-1]) == part.text  # the last one ended it
+    for entry in part.logprobs:
+        assert len(entry.top_logprobs) == 2 and entry.logprob == entry.top_logprobs[0].logprob
+    events = list(client.responses.create(**ask(question, **wanted), stream=True))
+    streamed = [entry for event in events if event.type == "response.output_text.delta" for entry in event.logprobs]
+    assert [(e.token, e.logprob) for e in streamed] == [(e.token, e.logprob) for e in part.logprobs[:len(streamed)]]
+    assert len(streamed) >= len(part.logprobs) - 1
+    done = next(event for event in events if event.type == "response.output_text.done")
+    assert [e.token for e in done.logprobs] == [e.token for e in part.logprobs]
+
+
 def test_stream_helper(client, question):
     with client.responses.stream(**ask(question)) as stream:
         for _ in stream:

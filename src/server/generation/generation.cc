@@ -213,7 +213,8 @@ awaitable<void> GenerationHandlers::responses(const http::Request& request,
                       TRY(check_json_type(request));
                       auto parsed = TRY(api::parse_responses(request.body, parts_.settings));
                       TRY(render_prompt(parsed.chat, parts_));
-                      return make_ready(parsed.chat.job, api::responses_format(parsed), parts_);
+                      return make_ready(parsed.chat.job,
+                                        api::responses_format(parsed, parts_.tokenizer), parts_);
                     });
 }
 
