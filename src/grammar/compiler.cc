@@ -36,7 +36,8 @@ Result<std::unique_ptr<GrammarCompiler>> GrammarCompiler::create(
   const std::vector<uint32_t> ends(end_tokens.begin(), end_tokens.end());
   compiler->environment_ = ft_grammar_prepare(
       tokenizer->native(), static_cast<uint32_t>(vocab_size), ends.data(), ends.size(),
-      options.json_whitespace.data(), options.json_whitespace.size(), options.compact_json);
+      options.json_whitespace.data(), options.json_whitespace.size(), options.compact_json,
+      options.most_seconds);
   if (!compiler->environment_) return invalid("{}", rust_error());
   compiler->tokenizer_ = std::move(tokenizer);
   compiler->vocab_size_ = vocab_size;

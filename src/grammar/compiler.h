@@ -26,6 +26,7 @@ struct GrammarOptions {
   size_t most_kept = 64;        // compiled grammars
   // Of their texts. Compiled, a large schema takes about a hundred times its text.
   size_t most_kept_bytes = 2 << 20;
+  double most_seconds = 10;     // of one compilation
 };
 
 class GrammarCompiler {
@@ -40,8 +41,10 @@ class GrammarCompiler {
 
   // Compiled before, or null. `starts_after` plays no part: it is the sequence's.
   std::shared_ptr<const Grammar> find(const GrammarSpec& spec);
-  // kInvalid: "Failed to compile json grammar: #/properties/a: ...".
+  // kInvalid: "Failed to compile json grammar: #/properties/a: ...", after most_seconds at the latest.
   Result<std::shared_ptr<const Grammar>> compile(const GrammarSpec& spec);
+
+  double most_seconds() const { return options_.most_seconds; }
 
  private:
   GrammarCompiler() = default;

@@ -109,6 +109,24 @@ def test_a_request_shows_in_the_metrics(demo):
     assert total("per_stage_req_latency_seconds_count", stage="decode_forward") == stages + 1
 
 
+def test_grammars_show_in_the_metrics(demo):
+    names = ("num_so_requests_total", "num_grammar_total", "num_grammar_cache_hit_total", "num_grammar_aborted_total",
+             "grammar_compilation_time_seconds_count", "num_grammar_timeout_total", "num_grammar_queue_reqs")
+
+    def counted():
+        found = {name.removeprefix("sglang:"): number for name, _, number in metrics_of(demo)}
+        return [found[name] for name in names]
+
+    def ask(**params):
+        return demo.request("POST", "/generate", {"text": "x", "sampling_params": {"max_new_tokens": 4, **params}})[0]
+
+    before = counted()
+    assert ask(regex="[0-9]{7}metrics") == 200  # compiled
+    assert ask(regex="[0-9]{7}metrics", n=3) == 200  # found, three times for one request
+    assert ask(regex="(metrics") == 400
+    assert [now - then for now, then in zip(counted(), before)] == [3, 5, 3, 1, 1, 0, 0]
+
+
 def lines_of(folder, pattern):
     return [line for file in pathlib.Path(folder).rglob(pattern) for line in file.read_text().splitlines()]
 

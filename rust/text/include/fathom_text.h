@@ -49,12 +49,13 @@ int ft_regex_find(const ft_regex* regex, const char* text, size_t size, size_t* 
 
 /* Grammars (llguidance): which tokens may come next. An environment is a vocabulary made ready; any
  * thread may compile against it. The tokens eos end an output. whitespace: a regular expression for
- * what may stand between the parts of JSON (empty: up to 20 blanks); compact: ", " and ": " alone. */
+ * what may stand between the parts of JSON (empty: up to 20 blanks); compact: ", " and ": " alone. A
+ * compilation that takes longer than most_seconds fails. */
 typedef struct ft_grammar_environment ft_grammar_environment;
 ft_grammar_environment* ft_grammar_prepare(const ft_tokenizer* tokenizer, uint32_t vocab_size,
                                                  const uint32_t* eos, size_t eos_count,
                                                  const char* whitespace, size_t whitespace_size,
-                                                 int compact);
+                                                 int compact, double most_seconds);
 void ft_grammar_environment_free(ft_grammar_environment* environment);
 /* kind: 0 JSON schema, 1 regular expression, 2 EBNF, 3 structural tag. The state is that of a sequence
  * before its first token; sequences get clones of it. Unlike other handles, a state belongs to one

@@ -20,7 +20,6 @@ const MOST_BYTES: usize = 1 << 20;
 const MOST_FORCED_BYTES: usize = 1024;
 /// Compilation recurses along the nesting of a schema or grammar, both of which are bounded.
 const STACK_BYTES: usize = 64 << 20;
-const MOST_TIME: Duration = Duration::from_secs(10);
 const MOST_COMPILING: usize = 8;
 
 /// Bounds of one grammar's work: compilation, one mask, memory of its lexer (1 to 2 KB per state).
@@ -67,10 +66,11 @@ impl TokenizerEnv for Vocabulary {
 pub struct Environment {
     factory: ParserFactory,
     style: Style,
+    most_time: Duration,
 }
 
 impl Environment {
-    fn new(tokenizer: &Loaded, vocab_size: u32, eos: &[u32], style: Style) -> Result<Self, String> {
+    fn new(tokenizer: &Loaded, vocab_size: u32, eos: &[u32], style: Style, most_time: Duration) -> Result<Self, String> {
         if eos.is_empty() {
             return Err("the model has no end-of-sequence token".into());
         }
@@ -90,7 +90,7 @@ impl Environment {
         let mut factory = ParserFactory::new_simple(&env).map_err(|e| reason(&e))?;
         factory.quiet();
         *factory.limits_mut() = limits();
-        Ok(Environment { factory, style })
+        Ok(Environment { factory, style, most_time })
     }
 
     fn compile(&self, kind: u32, text: &str) -> Result<State, String> {
@@ -194,6 +194,7 @@ fn compile_in_time(environment: &Arc<Environment>, kind: u32, source: &str) -> R
         return Err("too many grammars that take long are being compiled; try again later".into());
     }
     let (done, result) = std::sync::mpsc::channel();
+    let most_time = environment.most_time;
     let (environment, source) = (environment.clone(), source.to_string());
     let spawned = std::thread::Builder::new().name("grammar".into()).stack_size(STACK_BYTES).spawn(move || {
         let compiled = guarded(|| environment.compile(kind, &source)).ok_or_else(|| shorten(&crate::last_error()));
@@ -205,8 +206,8 @@ fn compile_in_time(environment: &Arc<Environment>, kind: u32, source: &str) -> R
         return Err(format!("cannot start a thread: {error}"));
     }
     result
-        .recv_timeout(MOST_TIME)
-        .unwrap_or_else(|_| Err(format!("it takes longer than {} s to compile", MOST_TIME.as_secs())))
+        .recv_timeout(most_time)
+        .unwrap_or_else(|_| Err(format!("it takes longer than {} s to compile", most_time.as_secs_f64())))
 }
 
 #[no_mangle]
@@ -218,12 +219,14 @@ pub unsafe extern "C" fn ft_grammar_prepare(
     whitespace: *const u8,
     whitespace_size: usize,
     compact: i32,
+    most_seconds: f64,
 ) -> *mut Arc<Environment> {
     let tokenizer = &*tokenizer;
     handle(|| {
         let eos = if eos_count == 0 { &[] } else { std::slice::from_raw_parts(eos, eos_count) };
         let style = Style { whitespace: text(whitespace, whitespace_size)?.into(), compact: compact != 0 };
-        Environment::new(tokenizer, vocab_size, eos, style).map(Arc::new)
+        let most_time = Duration::from_secs_f64(most_seconds);
+        Environment::new(tokenizer, vocab_size, eos, style, most_time).map(Arc::new)
     })
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <charconv>
+#include <utility>
 
 #include "api/anthropic.h"
 #include "api/chat.h"
@@ -69,24 +70,46 @@ awaitable<void> send_failure(http::Responder& responder, const Failure& failure,
   co_await responder.send(std::move(response));
 }
 
+using Fate = Metrics::GrammarFate;
+
+// On the grammar pool.
+Result<std::shared_ptr<const Grammar>> compile_grammar(const GenerationHandlers::Parts& parts,
+                                                       const GrammarSpec& spec, bool gone) {
+  const auto start = Flow::Clock::now();
+  Result<std::shared_ptr<const Grammar>> compiled =
+      fail(ErrorCode::kUnavailable, "The client is gone.");
+  if (!gone) compiled = parts.grammars->compile(spec);
+  const double seconds = std::chrono::duration<double>(Flow::Clock::now() - start).count();
+  if (parts.metrics) {
+    const bool late = seconds >= parts.grammars->most_seconds();
+    parts.metrics->grammar(compiled ? Fate::kCompiled : late ? Fate::kTimedOut : Fate::kRefused,
+                           seconds);
+    parts.metrics->grammar_waiting(-1);
+  }
+  return compiled;
+}
+
 // Compiles what has not been compiled before; a client that leaves meanwhile has nothing compiled.
 awaitable<std::expected<void, Failure>> compile_grammars(const GenerationHandlers::Parts& parts,
                                                          http::Responder& responder,
                                                          std::vector<GenerateRequest>& requests) {
   auto gone = std::make_shared<std::atomic<bool>>(false);
+  bool counted = false;
   for (GenerateRequest& request : requests) {
     if (!request.sampling.grammar) continue;
+    if (parts.metrics && !std::exchange(counted, true)) parts.metrics->structured_request();
     GrammarSpec& spec = *request.sampling.grammar;
     if (!parts.grammars) co_return api::refuse("Grammars are not served without a tokenizer.");
     request.grammar = parts.grammars->find(spec);
-    if (!request.grammar) {
+    if (request.grammar) {
+      if (parts.metrics) parts.metrics->grammar(Fate::kFound, 0);
+    } else {
       responder.on_disconnect([gone] { *gone = true; });
       // From 32 KiB on grammars can take seconds; small ones do not wait for them.
       const size_t weight = 8 * spec.text.size();
-      auto compiled = co_await parts.grammar_pool->run(weight, [&]() -> Result<std::shared_ptr<const Grammar>> {
-        if (*gone) return fail(ErrorCode::kUnavailable, "The client is gone.");
-        return parts.grammars->compile(spec);
-      });
+      if (parts.metrics) parts.metrics->grammar_waiting(1);
+      auto compiled = co_await parts.grammar_pool->run(
+          weight, [&] { return compile_grammar(parts, spec, *gone); });
       if (!compiled) co_return std::unexpected(Failure(compiled.error()));
       request.grammar = std::move(*compiled);
     }

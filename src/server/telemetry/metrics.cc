@@ -351,18 +351,20 @@ void Metrics::finished(const FinishedRequest& request) {
   }
 }
 
-void Metrics::grammar(bool cached, double seconds) {
+void Metrics::structured_request() {
   impl_->structured.Increment();
-  impl_->grammars.Increment();
-  if (cached) {
-    impl_->grammar_hits.Increment();
-  } else {
-    impl_->grammar_seconds.Observe(seconds);
-  }
 }
 
-void Metrics::grammar_aborted() {
+void Metrics::grammar(GrammarFate fate, double seconds) {
+  impl_->grammars.Increment();
+  if (fate == GrammarFate::kFound) return impl_->grammar_hits.Increment();
+  if (fate == GrammarFate::kCompiled) return impl_->grammar_seconds.Observe(seconds);
   impl_->grammars_aborted.Increment();
+  if (fate == GrammarFate::kTimedOut) impl_->grammar_timeouts.Increment();
+}
+
+void Metrics::grammar_waiting(int change) {
+  change > 0 ? impl_->grammar_queued.Increment() : impl_->grammar_queued.Decrement();
 }
 
 void Metrics::http_known(std::string_view endpoint, std::string_view method) {

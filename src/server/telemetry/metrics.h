@@ -32,10 +32,13 @@ class Metrics {
   void inter_token(double seconds, int64_t tokens);
   void finished(const FinishedRequest& request);
 
-  // A grammar was asked for: found in the cache, or compiled in so many seconds.
-  void grammar(bool cached, double seconds);
-  // Its compilation failed or its request went away.
-  void grammar_aborted();
+  // A request asked for structured output.
+  void structured_request();
+  // One sequence's grammar: found among the compiled ones, or compiled in so many seconds, or given up.
+  enum class GrammarFate { kFound, kCompiled, kRefused, kTimedOut };
+  void grammar(GrammarFate fate, double seconds);
+  // Requests that wait for a compilation: one more, one less.
+  void grammar_waiting(int change);
 
   // Makes the counters of an endpoint exist before its first request.
   void http_known(std::string_view endpoint, std::string_view method);

@@ -161,8 +161,11 @@ TEST(MetricsText, FollowsTheEngineAndTheRequests) {
   stats.decode_passes = {.count = 3, .seconds = 0.25};
   metrics.finished(a_request());
   metrics.first_token(2);
-  metrics.grammar(false, 0.2);
-  metrics.grammar(true, 0);
+  metrics.structured_request();
+  metrics.grammar(Metrics::GrammarFate::kCompiled, 0.2);
+  metrics.grammar(Metrics::GrammarFate::kFound, 0);
+  metrics.grammar(Metrics::GrammarFate::kTimedOut, 10);
+  metrics.grammar(Metrics::GrammarFate::kRefused, 0);
   metrics.text(stats);
   const std::string text = metrics.text(stats);  // a second scrape counts nothing twice
   for (const char* line :
