@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "api/field_watch.h"
+
 namespace fathom::api {
 namespace {
 
@@ -144,7 +146,10 @@ std::expected<void, Failure> Fields::status() const {
   return {};
 }
 
+thread_local std::set<std::string>* watched_fields = nullptr;
+
 std::optional<JsonValue> Fields::find(std::string_view name) const {
+  if (watched_fields) watched_fields->insert(path_of(name));
   const auto it = fields_.find(name);
   if (failure_ || it == fields_.end() || it->second.is_null()) return std::nullopt;
   return it->second;

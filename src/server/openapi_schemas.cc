@@ -1,5 +1,5 @@
-// JSON Schemas of request bodies: the fields that most clients send, with the bounds that the
-// parsers in src/api enforce. Fields that are not named here are allowed.
+// JSON Schemas of request bodies: every field that the parsers in src/api look for (openapi_test
+// watches them), with the bounds that they enforce. Fields that are not named are ignored.
 #include <string>
 #include <utility>
 
@@ -9,136 +9,392 @@ namespace fathom {
 namespace {
 
 constexpr int64_t kInt32Max = 2147483647;
+constexpr int64_t kInt64Max = INT64_MAX, kInt64Min = INT64_MIN;
 
-constexpr std::string_view kSampling = R"(
-  "temperature": {"type": ["number", "null"], "minimum": 0},
-  "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
-  "top_k": {"type": ["integer", "null"], "minimum": -1, "maximum": 2147483647, "not": {"const": 0}},
-  "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-  "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2},
-  "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2},
-  "repetition_penalty": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 2},
-  "stop": {"anyOf": [{"type": "null"}, {"type": "string"},
-                     {"type": "array", "items": {"type": "string"}, "maxItems": 32}]},
-  "ignore_eos": {"type": ["boolean", "null"]})";
+// Members of "properties", separated by commas.
+class Members {
+ public:
+  Members& field(std::string_view name, std::string_view schema) {
+    if (!text_.empty()) text_ += ", ";
+    text_.append("\"").append(name).append("\": ").append(schema);
+    return *this;
+  }
+  Members& flag(std::string_view name) { return field(name, R"({"type": ["boolean", "null"]})"); }
+  Members& text(std::string_view name) { return field(name, R"({"type": ["string", "null"]})"); }
+  Members& object(std::string_view name) { return field(name, R"({"type": ["object", "null"]})"); }
+  // Known, but not served: anything but null is refused.
+  Members& absent(std::string_view name) { return field(name, R"({"type": "null"})"); }
+  Members& integer(std::string_view name, int64_t low, int64_t high) {
+    return field(name, R"({"type": ["integer", "null"], "minimum": )" + std::to_string(low) +
+                           R"(, "maximum": )" + std::to_string(high) + "}");
+  }
+  Members& add(const Members& others) {
+    if (!text_.empty() && !others.text_.empty()) text_ += ", ";
+    text_ += others.text_;
+    return *this;
+  }
+  // `required`: names in quotation marks, separated by commas.
+  std::string schema(std::string_view required = "") const {
+    std::string out = R"({"type": "object", "properties": {)" + text_ + "}";
+    if (!required.empty()) out.append(R"(, "required": [)").append(required).append("]");
+    return out + "}";
+  }
 
-constexpr std::string_view kStream = R"(
-  "model": {"type": "string"},
-  "stream": {"type": ["boolean", "null"]})";
+ private:
+  std::string text_;
+};
 
-constexpr std::string_view kText = R"({"anyOf": [{"type": "string", "minLength": 1},
+constexpr std::string_view kStrings = R"({"anyOf": [{"type": "null"}, {"type": "string"},
+  {"type": "array", "items": {"type": "string"}, "maxItems": 32}]})";
+constexpr std::string_view kIds = R"({"anyOf": [{"type": "null"},
+  {"type": "array", "items": {"type": "integer", "minimum": 0}}]})";
+constexpr std::string_view kSomeIds = R"({"type": "array", "minItems": 1,
+  "items": {"type": "integer", "minimum": 0}})";
+// One value, or one for each prompt.
+constexpr std::string_view kFlags = R"({"anyOf": [{"type": ["boolean", "null"]},
+  {"type": "array", "minItems": 1, "items": {"type": "boolean"}}]})";
+constexpr std::string_view kIntegers = R"({"anyOf": [{"type": ["integer", "null"], "minimum": -1},
+  {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": -1}}]})";
+
+// A string, strings, token ids, or lists of token ids.
+constexpr std::string_view kPrompts = R"({"anyOf": [{"type": "string", "minLength": 1},
   {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
   {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
   {"type": "array", "minItems": 1,
    "items": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}}]})";
 
-constexpr std::string_view kMessages = R"({"type": "array", "minItems": 1, "items": {
-  "type": "object", "required": ["role", "content"], "properties": {
-    "role": {"enum": ["user", "system", "assistant", "developer"]},
-    "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {
-      "type": "object", "required": ["type", "text"],
-      "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}}]}}}})";
+constexpr std::string_view kContent = R"({"anyOf": [{"type": "string"}, {"type": "array", "items": {
+  "type": "object", "required": ["type", "text"],
+  "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}}]})";
 
-constexpr std::string_view kAnthropicMessages = R"({"type": "array", "minItems": 1, "items": {
-  "type": "object", "required": ["role", "content"], "properties": {
-    "role": {"enum": ["user", "assistant"]},
-    "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {
-      "type": "object", "required": ["type", "text"],
-      "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}}]}}}})";
+std::string messages(std::string_view roles, std::string_view more = "") {
+  return R"({"type": "array", "minItems": 1, "items": {
+    "type": "object", "required": ["role", "content"], "properties": {"role": {"enum": [)" +
+         std::string(roles) + R"(]}, "content": )" + std::string(kContent) + std::string(more) +
+         "}}}";
+}
 
-std::string object(std::string_view required, std::initializer_list<std::string> properties) {
-  std::string text = R"({"type": "object", "properties": {)";
-  bool first = true;
-  for (const std::string& p : properties) {
-    if (!first) text += ", ";
-    first = false;
-    text += p;
+constexpr std::string_view kTools = R"({"anyOf": [{"type": "null"}, {"type": "array", "items": {
+  "type": "object", "required": ["type", "function"], "properties": {
+    "type": {"const": "function"},
+    "function": {"type": "object", "required": ["name"], "properties": {
+      "name": {"type": "string", "minLength": 1}, "description": {"type": ["string", "null"]},
+      "parameters": {"type": ["object", "null"]}, "strict": {"type": ["boolean", "null"]}}}}}}]})";
+
+// The functions below follow the readers of src/api.
+
+Members sampling() {  // read_sampling
+  return Members()
+      .field("temperature", R"({"type": ["number", "null"], "minimum": 0})")
+      .field("top_p", R"({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1})")
+      .field("top_k", R"({"type": ["integer", "null"], "minimum": -1, "maximum": 2147483647,
+                          "not": {"const": 0}})")
+      .field("min_p", R"({"type": ["number", "null"], "minimum": 0, "maximum": 1})")
+      .field("frequency_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
+      .field("presence_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
+      .field("repetition_penalty",
+             R"({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 2})")
+      .field("stop", kStrings)
+      .field("stop_regex", kStrings)
+      .field("stop_token_ids", kIds)
+      .flag("ignore_eos")
+      .flag("no_stop_trim")
+      .flag("skip_special_tokens")
+      .flag("spaces_between_special_tokens")
+      .field("logit_bias", R"({"type": ["object", "null"], "propertyNames": {"pattern": "^[0-9]+$"},
+                               "additionalProperties": {"type": "number"}})")
+      .text("json_schema")
+      .text("regex")
+      .text("ebnf")
+      .text("structural_tag")
+      .field("custom_params", R"({"type": ["object", "null"], "properties": {
+                                  "thinking_budget": {"type": ["integer", "null"], "minimum": 0}}})");
+}
+
+Members openai_sampling() {  // read_openai_sampling
+  return sampling()
+      .field("response_format", R"({"anyOf": [{"type": "null"}, {"type": "object",
+          "required": ["type"], "properties": {
+          "type": {"enum": ["text", "json_object", "json_schema", "structural_tag"]},
+          "json_schema": {"type": "object", "properties": {"name": {"type": "string"},
+              "strict": {"type": ["boolean", "null"]}, "schema": {"type": "object"}}}}}]})")
+      .integer("min_tokens", 0, kInt32Max)
+      .integer("seed", kInt64Min, kInt64Max);
+}
+
+// `streams`: false where true is answered by 501.
+Members common(bool streams = true) {  // read_common
+  Members m;
+  streams ? m.flag("stream") : m.field("stream", R"({"enum": [false, null]})");
+  m.integer("stream_interval", 1, kInt32Max);
+  m.integer("priority", kInt64Min, kInt64Max);
+  m.text("extra_key").text("cache_salt").flag("cache_prompt").flag("require_reasoning");
+  m.integer("routed_dp_rank", 0, 0).integer("data_parallel_rank", 0, 0);
+  for (const auto name : {"custom_logit_processor", "lora_path", "session_params", "image_data",
+                          "video_data", "audio_data", "return_hidden_states"}) {
+    m.absent(name);
   }
-  text += "}";
-  if (!required.empty()) text += R"(, "required": [)" + std::string(required) + "]";
-  return text + "}";
+  return m;
 }
 
-std::string field(std::string_view name, std::string_view schema) {
-  return '"' + std::string(name) + "\": " + std::string(schema);
+Members openai(bool streams = true) {  // read_openai
+  return common(streams)
+      .text("model")
+      .field("rid", kStrings)
+      .field("stream_options", R"({"type": ["object", "null"], "properties": {
+          "include_usage": {"type": ["boolean", "null"]},
+          "continuous_usage_stats": {"type": ["boolean", "null"]}}})")
+      .flag("return_token_ids")
+      .flag("return_prompt_token_ids")
+      .flag("return_cached_tokens_details")
+      .absent("return_meta_info");
 }
 
-std::string integer(std::string_view name, int64_t low, int64_t high) {
-  return field(name, R"({"type": ["integer", "null"], "minimum": )" + std::to_string(low) +
-                         R"(, "maximum": )" + std::to_string(high) + "}");
+Members chat_prompt() {  // read_chat_prompt
+  return Members()
+      .field("messages",
+             messages(R"("user", "system", "assistant", "developer", "tool", "function")", R"(,
+               "name": {"type": "string"}, "tool_call_id": {"type": "string"},
+               "reasoning_content": {"type": ["string", "null"]}, "prefix": {"type": "boolean"})"))
+      .field("tools", kTools)
+      .object("chat_template_kwargs")
+      .field("reasoning_effort", R"({"anyOf": [{"type": "null"},
+          {"enum": ["none", "minimal", "low", "medium", "high", "xhigh", "max"]},
+          {"type": "number", "minimum": 0, "maximum": 0.99}]})")
+      .field("reasoning", R"({"type": ["object", "null"], "properties": {
+          "enabled": {"type": ["boolean", "null"]}}})")
+      .flag("parallel_tool_calls")
+      .flag("continue_final_message")
+      .flag("add_generation_prompt");
+}
+
+std::string chat() {
+  return openai()
+      .add(openai_sampling())
+      .add(chat_prompt())
+      .field("tool_choice", R"({"anyOf": [{"enum": ["auto", "none", "required", null]},
+          {"type": "object", "required": ["type", "function"], "properties": {
+           "type": {"const": "function"}, "function": {"type": "object", "required": ["name"],
+           "properties": {"name": {"type": "string"}}}}}]})")
+      .field("input_ids", kIds)
+      .integer("max_tokens", 0, kInt32Max)
+      .integer("max_completion_tokens", 0, kInt32Max)
+      .integer("n", 1, 128)
+      .flag("logprobs")
+      .integer("top_logprobs", 0, 20)
+      .flag("separate_reasoning")
+      .flag("stream_reasoning")
+      .schema();  // messages, or input_ids
+}
+
+std::string completion() {
+  return openai()
+      .add(openai_sampling())
+      .field("prompt", kPrompts)
+      .integer("max_tokens", 0, kInt32Max)
+      .integer("n", 1, 128)
+      .integer("best_of", 1, 128)
+      .integer("logprobs", 0, 20)
+      .flag("echo")
+      .schema(R"("prompt")");
+}
+
+Members native_prompts() {
+  return Members()
+      .field("text", R"({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1,
+                                    "items": {"type": "string"}}]})")
+      .field("input_ids", R"({"anyOf": [
+          {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}},
+          {"type": "array", "minItems": 1, "items":
+             {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}}]})")
+      .absent("input_embeds")
+      .field("rid", kStrings);
+}
+
+std::string native(bool streams = true) {
+  const std::string params = sampling()
+                                 .integer("max_new_tokens", 0, kInt32Max)
+                                 .integer("min_new_tokens", 0, kInt32Max)
+                                 .integer("sampling_seed", kInt64Min, kInt64Max)
+                                 .integer("stream_interval", 1, kInt32Max)
+                                 .integer("n", 1, 128)
+                                 .schema();
+  return common(streams)
+      .add(native_prompts())
+      .field("sampling_params", R"({"anyOf": [{"type": "null"}, )" + params +
+                                    R"(, {"type": "array", "minItems": 1, "items": )" + params +
+                                    "}]}")
+      .field("return_logprob", kFlags)
+      .field("logprob_start_len", kIntegers)
+      .field("top_logprobs_num", kIntegers)
+      .field("token_ids_logprob", R"({"anyOf": [{"type": "null"},
+          {"type": "array", "items": {"type": "integer", "minimum": 0}},
+          {"type": "array", "items": {"type": "array", "items": {"type": "integer", "minimum": 0}}}]})")
+      .flag("return_text_in_logprobs")
+      .flag("return_prompt_token_ids")
+      .schema();
+}
+
+// What /v1/messages and /v1/responses hand on to the chat completion.
+Members handed_on() {
+  return Members()
+      .text("model")
+      .flag("stream")
+      .field("temperature", R"({"type": ["number", "null"], "minimum": 0})")
+      .field("top_p", R"({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1})")
+      .field("top_k", R"({"type": ["integer", "null"], "minimum": -1, "not": {"const": 0}})")
+      .text("rid")
+      .integer("priority", kInt64Min, kInt64Max)
+      .text("cache_salt")
+      .text("extra_key")
+      .integer("seed", kInt64Min, kInt64Max)
+      .flag("ignore_eos");
+}
+
+Members anthropic() {
+  return handed_on()
+      .field("messages", messages(R"("user", "assistant", "system")"))
+      .field("system", R"({"anyOf": [{"type": "null"}, {"type": "string"}, {"type": "array",
+          "items": {"type": "object", "required": ["type", "text"],
+          "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}}]})")
+      .field("tools", R"({"anyOf": [{"type": "null"}, {"type": "array", "items": {
+          "type": "object", "required": ["name", "input_schema"], "properties": {
+          "name": {"type": "string", "minLength": 1}, "description": {"type": ["string", "null"]},
+          "input_schema": {"type": "object"}}}}]})")
+      .field("tool_choice", R"({"type": ["object", "null"], "required": ["type"], "properties": {
+          "type": {"enum": ["auto", "any", "tool", "none"]}, "name": {"type": "string"},
+          "disable_parallel_tool_use": {"type": ["boolean", "null"]}}})")
+      .field("thinking", R"({"type": ["object", "null"], "required": ["type"], "properties": {
+          "type": {"enum": ["enabled", "disabled", "adaptive"]},
+          "budget_tokens": {"type": "integer", "minimum": 1024, "maximum": 2147483647}}})")
+      .field("output_config", R"({"type": ["object", "null"], "properties": {
+          "effort": {"type": ["string", "null"]}, "format": {"type": ["object", "null"],
+          "properties": {"type": {"const": "json_schema"}, "schema": {"type": "object"}}}}})")
+      .field("stop_sequences", kStrings);
+}
+
+std::string responses() {
+  return handed_on()
+      .field("input", R"({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {
+          "type": "object", "required": ["role", "content"], "properties": {
+          "type": {"const": "message"},
+          "role": {"enum": ["user", "system", "assistant", "developer"]},
+          "content": {"type": "string"}}}}]})")
+      .text("instructions")
+      .integer("max_output_tokens", 1, kInt32Max)
+      .field("min_p", R"({"type": ["number", "null"], "minimum": 0, "maximum": 1})")
+      .field("frequency_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
+      .field("presence_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
+      .field("repetition_penalty",
+             R"({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 2})")
+      .field("stop", kStrings)
+      .integer("min_tokens", 0, kInt32Max)
+      .field("include", R"({"anyOf": [{"type": "null"}, {"type": "array",
+                            "items": {"type": "string"}}]})")
+      .integer("top_logprobs", 0, 20)
+      .field("tools", R"({"anyOf": [{"type": "null"}, {"type": "array", "items": {
+          "type": "object", "required": ["type", "name"], "properties": {
+          "type": {"const": "function"}, "name": {"type": "string", "minLength": 1},
+          "description": {"type": ["string", "null"]}, "parameters": {"type": ["object", "null"]},
+          "strict": {"type": ["boolean", "null"]}}}}]})")
+      .field("tool_choice", R"({"anyOf": [{"enum": ["auto", "none", "required", null]},
+          {"type": "object", "required": ["type", "name"], "properties": {
+           "type": {"const": "function"}, "name": {"type": "string"}}}]})")
+      .flag("parallel_tool_calls")
+      .field("text", R"({"type": ["object", "null"], "properties": {"format": {
+          "type": ["object", "null"], "required": ["type"], "properties": {
+          "type": {"enum": ["text", "json_object", "json_schema"]}, "name": {"type": "string"},
+          "strict": {"type": ["boolean", "null"]}, "schema": {"type": "object"}}}}})")
+      .field("reasoning", R"({"type": ["object", "null"], "properties": {
+          "effort": {"enum": ["none", "minimal", "low", "medium", "high", "xhigh", "max", null]}}})")
+      .object("chat_template_kwargs")
+      .object("metadata")
+      .text("user")
+      .field("background", R"({"enum": [false, null]})")
+      .absent("previous_response_id")
+      .absent("conversation")
+      .absent("prompt")
+      .schema(R"("input")");
+}
+
+std::string embeddings() {
+  return openai(false)
+      .field("input", kPrompts)
+      .field("encoding_format", R"({"enum": ["float", "base64", null]})")
+      .integer("dimensions", 1, 65536)
+      .schema(R"("input")");
+}
+
+std::string score() {
+  constexpr std::string_view kPiece = R"({"anyOf": [{"type": "string", "minLength": 1},
+      {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}]})";
+  return openai(false)
+      .field("query", kPiece)
+      .field("items", R"({"anyOf": [)" + std::string(kPiece) +
+                          R"(, {"type": "array", "minItems": 1, "items": )" + std::string(kPiece) +
+                          "}]}")
+      .field("label_token_ids", kSomeIds)
+      .flag("apply_softmax")
+      .flag("item_first")
+      .schema(R"("items", "label_token_ids")");
+}
+
+std::string tokens() {
+  return chat_prompt()
+      .field("prompt", R"({"anyOf": [{"type": "string"},
+                           {"type": "array", "items": {"type": "string"}, "minItems": 1}]})")
+      .flag("add_special_tokens")
+      .schema();
+}
+
+std::string ids() {
+  return Members()
+      .field("tokens", R"({"anyOf": [{"type": "array", "items": {"type": "integer"}},
+          {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}]})")
+      .flag("skip_special_tokens")
+      .schema(R"("tokens")");
+}
+
+std::string vertex() {
+  return Members()
+      .field("instances", R"({"type": "array", "minItems": 1, "items": {"type": "object",
+          "required": ["text"], "properties": {"text": {"type": "string"}}}})")
+      .object("parameters")
+      .schema(R"("instances")");
 }
 
 using Row = std::pair<std::string_view, std::string>;
 
 std::vector<Row> make_schemas() {
-  const std::string sampling(kSampling), stream(kStream);
-  const std::string chat =
-      object(R"("messages")",
-             {field("messages", kMessages), stream, sampling, integer("max_tokens", 0, kInt32Max),
-              integer("n", 1, 128), field("logprobs", R"({"type": ["boolean", "null"]})"),
-              integer("top_logprobs", 0, 20)});
-  const std::string tokens = object(
-      "", {field("prompt", R"({"anyOf": [{"type": "string"},
-                               {"type": "array", "items": {"type": "string"}, "minItems": 1}]})"),
-           field("messages", kMessages), field("add_special_tokens", R"({"type": "boolean"})")});
-  const std::string ids =
-      object(R"("tokens")", {field("tokens", R"({"type": "array", "items": {"type": "integer"}})"),
-                             field("skip_special_tokens", R"({"type": "boolean"})")});
-  const std::string prompts =
-      field("text", R"({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1,
-                                   "items": {"type": "string"}}]})") +
-      ", " + field("input_ids", R"({"type": "array", "minItems": 1,
-                                    "items": {"type": "integer", "minimum": 0}})");
-  const std::string native = object(
-      "", {prompts,
-           field("sampling_params", object("", {sampling, integer("max_new_tokens", 0, kInt32Max),
-                                                integer("n", 1, 128)})),
-           field("stream", R"({"type": ["boolean", "null"]})"),
-           field("return_logprob", R"({"type": ["boolean", "null"]})"),
-           integer("logprob_start_len", -1, kInt32Max), integer("top_logprobs_num", 0, 4096)});
-  const std::string anthropic_fields = field("system", R"({"type": "string"})");
   return {
-      {"/generate", native},
-      {"/encode", object("", {prompts})},
-      {"/v1/completions", object(R"("prompt")", {field("prompt", kText), stream, sampling,
-                                                 integer("max_tokens", 0, kInt32Max),
-                                                 integer("n", 1, 128), integer("logprobs", 0, 20),
-                                                 field("echo", R"({"type": "boolean"})")})},
-      {"/v1/chat/completions", chat},
-      {"/invocations", chat},
+      {"/generate", native()},
+      {"/encode", native(false)},
+      {"/vertex_generate", vertex()},
+      {"/v1/completions", completion()},
+      {"/v1/chat/completions", chat()},
+      {"/invocations", chat()},
       {"/v1/messages",
-       object(R"("messages", "max_tokens")",
-              {field("messages", kAnthropicMessages), anthropic_fields, stream,
-               field("max_tokens", R"({"type": "integer", "minimum": 1, "maximum": 2147483647})"),
-               field("temperature", R"({"type": "number", "minimum": 0})")})},
-      {"/v1/messages/count_tokens",
-       object(R"("messages")", {field("messages", kAnthropicMessages), anthropic_fields})},
-      {"/v1/responses",
-       object(R"("input")", {field("input", R"({"anyOf": [{"type": "string"},
-                 {"type": "array", "minItems": 1, "items": {"type": "object",
-                  "required": ["role", "content"], "properties": {
-                  "role": {"enum": ["user", "system", "assistant", "developer"]},
-                  "content": {"type": "string"}}}}]})"),
-                             stream, sampling, integer("max_output_tokens", 1, kInt32Max),
-                             field("instructions", R"({"type": ["string", "null"]})")})},
-      {"/v1/embeddings",
-       object(R"("input")",
-              {field("input", kText), field("encoding_format", R"({"enum": ["float", "base64"]})"),
-               integer("dimensions", 1, 65536)})},
-      {"/v1/score", object(R"("items", "label_token_ids")",
-                           {field("query", R"({"type": "string"})"),
-                            field("items", R"({"type": "array", "minItems": 1,
-                                  "items": {"type": "string", "minLength": 1}})"),
-                            field("label_token_ids", R"({"type": "array", "minItems": 1,
-                                            "items": {"type": "integer", "minimum": 0}})"),
-                            field("apply_softmax", R"({"type": "boolean"})"),
-                            field("item_first", R"({"type": "boolean"})")})},
-      {"/tokenize", tokens},
-      {"/v1/tokenize", tokens},
-      {"/detokenize", ids},
-      {"/v1/detokenize", ids},
-      {"/abort_request", object("", {field("rid", R"({"type": "string"})"),
-                                     field("abort_all", R"({"type": "boolean"})")})},
+       anthropic()
+           .field("max_tokens", R"({"type": "integer", "minimum": 1, "maximum": 2147483647})")
+           .schema(R"("messages", "max_tokens")")},
+      {"/v1/messages/count_tokens", anthropic().schema(R"("messages")")},
+      {"/v1/responses", responses()},
+      {"/v1/embeddings", embeddings()},
+      {"/v1/score", score()},
+      {"/tokenize", tokens()},
+      {"/v1/tokenize", tokens()},
+      {"/detokenize", ids()},
+      {"/v1/detokenize", ids()},
+      {"/separate_reasoning", Members()
+                                  .field("text", R"({"type": "string"})")
+                                  .field("reasoning_parser", R"({"type": "string"})")
+                                  .schema(R"("text", "reasoning_parser")")},
+      {"/parse_function_call", Members()
+                                   .field("text", R"({"type": "string"})")
+                                   .field("tool_call_parser", R"({"type": "string"})")
+                                   .field("tools", kTools)
+                                   .schema(R"("text", "tool_call_parser")")},
+      {"/abort_request", Members().text("rid").flag("abort_all").schema()},
   };
 }
 
