@@ -52,6 +52,9 @@ pub fn prepare_value(mut root: Value, style: &Style) -> Result<Value, String> {
     let whole = root.clone();
     let mut walk = Walk { root: &whole, nodes: 0, inlined: 0, open: Vec::new() };
     walk.check(&mut root, &mut Vec::new())?;
+    if can_close(&root) {
+        close(&mut root);
+    }
     let intersected = Intersections { root: &root, of_references: HashMap::new() }.of(&root);
     if intersected > MOST_INTERSECTED {
         return Err(format!(
@@ -217,6 +220,50 @@ impl Walk<'_> {
             self.inlined += 1;
             self.open.push(reference.clone());
             *option = target.clone();
+        }
+    }
+}
+
+/// Keywords that say which properties an object has.
+const OF_OBJECTS: &[&str] =
+    &["properties", "required", "additionalProperties", "patternProperties", "anyOf", "const", "enum", "minProperties"];
+
+/// Whether objects may be closed one by one: no two parts of the schema describe the same object, and
+/// no option has to differ from the others.
+fn can_close(schema: &Value) -> bool {
+    match schema {
+        Value::Array(parts) => parts.iter().all(can_close),
+        Value::Object(members) => {
+            let joined = ["allOf", "oneOf"].iter().any(|key| members.contains_key(*key))
+                || members.contains_key("$ref") && OF_OBJECTS.iter().any(|key| members.contains_key(*key));
+            !joined && members.values().all(can_close)
+        }
+        _ => true,
+    }
+}
+
+/// An object whose properties are listed gets these alone, unless the schema says what else it may have:
+/// still valid, and a model that has said all stops. SGLang's grammar backends do the same.
+fn close(schema: &mut Value) {
+    let Some(members) = schema.as_object_mut() else { return };
+    let named = members.get("properties").and_then(Value::as_object).filter(|named| !named.is_empty());
+    if let Some(named) = named {
+        let says_more = OF_OBJECTS[2..].iter().any(|key| members.contains_key(*key));
+        let required = members.get("required").and_then(Value::as_array);
+        let all_named = required
+            .is_none_or(|names| names.iter().all(|name| name.as_str().is_some_and(|name| named.contains_key(name))));
+        if !says_more && all_named {
+            members.insert("additionalProperties".into(), Value::Bool(false));
+        }
+    }
+    let described = members.contains_key("properties");
+    for (keyword, value) in members.iter_mut() {
+        match (keyword.as_str(), value) {
+            ("anyOf", _) if described => {} // they describe this object too
+            (keyword, Value::Array(parts)) if OF_MANY.contains(&keyword) => parts.iter_mut().for_each(close),
+            (keyword, Value::Object(parts)) if OF_NAMED.contains(&keyword) => parts.values_mut().for_each(close),
+            (keyword, value) if OF_ONE.contains(&keyword) => close(value),
+            _ => {}
         }
     }
 }
