@@ -230,6 +230,7 @@ void EngineLoop::step(const StepPlan& plan) {
     runner_.forward(plan);
     count_pass(plan, lap("forward"));
     masks_.finish();
+    lap("masks");
     sample(plan);
     lap("sample");
   } catch (const std::exception& error) {
@@ -331,7 +332,6 @@ void EngineLoop::collect_prompt_logprobs(const SequenceStep& s, int32_t first_ro
 Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& r) {
   Committed result{.id = s.id, .token = std::nullopt, .finished = false};
   if (!s.samples) return result;
-  const SamplingParams& p = r.request.sampling;
   if (!row) {  // max_new_tokens 0: the prompt was all
     r.event.finish = FinishReason::length_limit(0);
     result.finished = true;
@@ -351,20 +351,34 @@ Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& 
     result.discard_kv = true;
     return result;
   }
-  const int32_t token = row->token;
+  if (r.request.logprob.enabled) r.event.output_logprobs.push_back(std::move(row->logprobs));
+  result.token = row->token;
+  append(r, row->token);
+  // Jump forward: what the grammar forces is not sampled, and its rows are computed in one step.
+  // Under logprobs each token has a step of its own; the tokens are the same.
+  if (r.grammar && !r.request.logprob.enabled) {
+    while (!r.event.finish) {
+      const auto forced = r.grammar->forced_tokens();
+      if (forced.empty()) break;
+      append(r, forced[0]);
+    }
+    result.forced = std::span<const int32_t>(r.event.tokens.data(), r.event.tokens.size()).subspan(1);
+  }
+  result.finished = r.event.finish.has_value();
+  return result;
+}
+
+void EngineLoop::append(InFlight& r, int32_t token) {
+  const SamplingParams& p = r.request.sampling;
   r.generated.add(token, p.penalizes());
   r.thoughts.add(token);
   r.event.tokens.push_back(token);
-  if (r.request.logprob.enabled) r.event.output_logprobs.push_back(std::move(row->logprobs));
-  result.token = token;
   if (r.grammar) {
     if (const Status goes_on = r.grammar->accept(token); !goes_on) {
       r.event.finish = FinishReason::abort(goes_on.error().message, 400);
-      result.finished = true;
-      return result;
+      return;
     }
   }
-
   const auto is_in = [token](const std::vector<int32_t>& ids) {
     return std::find(ids.begin(), ids.end(), token) != ids.end();
   };
@@ -374,8 +388,6 @@ Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& 
   } else if (r.generated.total >= p.max_new_tokens) {
     r.event.finish = FinishReason::length_limit(r.generated.total);
   }
-  result.finished = r.event.finish.has_value();
-  return result;
 }
 
 void EngineLoop::fail_step(const StepPlan& plan, const std::string& why) {
@@ -432,7 +444,9 @@ void EngineLoop::report(const StepPlan& plan) {
   last_step_ = now;
   next_.decode_tokens += plan.decode_rows;
   next_.prefill_compute_tokens += plan.prompt_rows;
-  generated_since_report_ += static_cast<int64_t>(rows_.size());
+  for (const Committed& c : committed_) {
+    if (c.token) generated_since_report_ += 1 + static_cast<int64_t>(c.forced.size());
+  }
 
   if (plan.prompt_rows > 0) {
     int32_t new_sequences = 0;
@@ -459,7 +473,7 @@ void EngineLoop::report(const StepPlan& plan) {
   last_decode_report_ = now;
   log::info("Decode batch{} #running-req: {}, #token: {}, token usage: {:.2f}, "
             "gen throughput (token/s): {:.2f}, #queue-req: {}, ",
-            plan_.options.new_log_style ? "," : ".", plan.decode_rows, s.used_tokens, usage, next_.gen_throughput, s.queued);
+            plan_.options.new_log_style ? "," : ".", plan.decoding, s.used_tokens, usage, next_.gen_throughput, s.queued);
 }
 
 void EngineLoop::count_pass(const StepPlan& plan, double seconds) {

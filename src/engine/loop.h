@@ -95,6 +95,8 @@ class EngineLoop {
   void collect_prompt_logprobs(const SequenceStep& step, int32_t first_row, InFlight& r);
   // Judges the token of one row and says what the scheduler shall know of it.
   Committed conclude(const SequenceStep& step, SampleRow* row, InFlight& r);
+  // r's output goes on with `token`; afterwards r.event says whether it ends with it.
+  void append(InFlight& r, int32_t token);
   // The tokens that r's grammar allows next; failure ends r in conclude().
   std::span<const uint32_t> allowed_by_grammar(InFlight& r);
   void begin_masks(const StepPlan& plan);

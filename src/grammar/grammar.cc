@@ -1,6 +1,7 @@
 #include "grammar/grammar.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "fathom_text.h"
@@ -37,6 +38,11 @@ void GrammarState::compute_mask() {
   mask_known_ = true;
   mask_error_.clear();
   mask_.resize(static_cast<size_t>(grammar_->vocab_size() + 31) / 32);
+  if (const auto forced = forced_tokens(); !forced.empty()) {
+    std::fill(mask_.begin(), mask_.end(), 0);
+    mask_[static_cast<size_t>(forced[0]) / 32] = 1u << (forced[0] % 32);
+    return;
+  }
   if (ft_grammar_mask(state_, mask_.data(), mask_.size()) != 0) mask_error_ = rust_error();
 }
 
@@ -57,6 +63,8 @@ Status GrammarState::accept(int32_t token) {
     return {};
   }
   mask_known_ = false;
+  forced_known_ = forced_known_ && forced_used_ < forced_.size() && forced_[forced_used_] == token;
+  if (forced_known_ && ++forced_used_ == forced_.size()) forced_known_ = false;
   if (grammar_->is_end(token)) {
     ended_ = true;
     return {};
@@ -81,16 +89,22 @@ Status GrammarState::rollback(size_t tokens) {
   complete_ = complete_ && bound == 0;
   ended_ = false;
   mask_known_ = false;
+  forced_known_ = false;
   return {};
 }
 
-std::vector<int32_t> GrammarState::forced_tokens() {
-  std::vector<int32_t> tokens;
-  RustBuffer out;
-  if (!binds() || complete() || ft_grammar_forced(state_, out.out()) != 0) return tokens;
-  tokens.resize(out.bytes().size() / sizeof(int32_t));
-  std::copy_n(reinterpret_cast<const int32_t*>(out.bytes().data()), tokens.size(), tokens.begin());
-  return tokens;
+std::span<const int32_t> GrammarState::forced_tokens() {
+  if (!binds() || complete()) return {};
+  if (!std::exchange(forced_known_, true)) {
+    forced_.clear();
+    forced_used_ = 0;
+    RustBuffer out;
+    if (ft_grammar_forced(state_, out.out()) == 0) {
+      forced_.resize(out.bytes().size() / sizeof(int32_t));
+      std::copy_n(out.bytes().data(), out.bytes().size(), reinterpret_cast<char*>(forced_.data()));
+    }
+  }
+  return std::span(forced_).subspan(forced_used_);
 }
 
 }  // namespace fathom

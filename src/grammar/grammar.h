@@ -59,8 +59,10 @@ class GrammarState {
   Status accept(int32_t token);
   // The last `tokens` accepted ones are taken back (a draft was rejected).
   Status rollback(size_t tokens);
-  // Ids that must follow, as the tokenizer would write them; often none. Not accepted by this.
-  std::vector<int32_t> forced_tokens();
+  // Ids that must follow, as the tokenizer would write them; often none. Not accepted by this. While
+  // there are some, mask() allows the next of them alone: one by one or at once, the text is
+  // tokenised the same. Until the next accept() or rollback().
+  std::span<const int32_t> forced_tokens();
 
   // Only an end token can follow, or one has been accepted.
   bool complete() const { return complete_ || ended_; }
@@ -78,6 +80,9 @@ class GrammarState {
   size_t bound_from_ = kFree;     // tokens_[bound_from_ ...) are the grammar's
   bool complete_ = false;
   bool ended_ = false;
+  std::vector<int32_t> forced_;
+  size_t forced_used_ = 0;      // of forced_, accepted
+  bool forced_known_ = false;
   bool mask_known_ = false;
   std::vector<uint32_t> mask_;
   std::string mask_error_;

@@ -22,6 +22,7 @@ struct Sequence {
   std::vector<int32_t> slots;   // position -> slot, for every position that `pages` cover
   PrefixLease lease;
   int32_t planned_rows = 0;     // in the step under way
+  int32_t forced = 0;           // last generated tokens that were not sampled (Committed::forced)
   int32_t cached_tokens = -1;   // at first admission; -1: not admitted yet
   bool started = false;         // its first step was planned
   int32_t retractions = 0;
@@ -29,9 +30,9 @@ struct Sequence {
 
   int32_t generated() const { return static_cast<int32_t>(tokens.size()) - prompt_tokens; }
   int32_t pending() const { return static_cast<int32_t>(tokens.size()) - computed; }
-  // Decoding: all but the last token's KV is there. Otherwise rows of a prompt (or of a retracted
-  // sequence's history) are to be computed first.
-  bool decoding() const { return pending() == 1 && generated() > 0; }
+  // Decoding: all but the last token's KV is there, and that of forced ones behind it. Otherwise rows
+  // of a prompt (or of a retracted sequence's history) are to be computed first.
+  bool decoding() const { return pending() <= 1 + forced && generated() > forced; }
 };
 
 }  // namespace fathom

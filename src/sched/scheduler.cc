@@ -197,6 +197,7 @@ struct Scheduler::Impl {
                       .slots = s.slots.data()};
     s.started = true;
     (step.is_prompt ? plan.prompt_rows : plan.decode_rows) += rows;
+    plan.decoding += !step.is_prompt;
     plan.sequences.push_back(step);
     planned.push_back(&s);
   }
@@ -242,7 +243,7 @@ struct Scheduler::Impl {
   int32_t rows_left_in_step() const {
     int32_t budget = options.max_prefill_tokens;
     if (options.chunked_prefill_size > 0) budget = std::min(budget, options.chunked_prefill_size);
-    return budget - plan.prompt_rows;
+    return budget - plan.prompt_rows - (plan.decode_rows - plan.decoding);
   }
 
   // Rows of a prompt that this step computes: all, or a chunk of whole pages. Without chunking the
@@ -426,7 +427,8 @@ struct Scheduler::Impl {
     for (const auto& s : running) {
       // One admitted in this step may decode at once: retracted before, and all but its last row found
       // in the cache.
-      if (s->decoding() && s->planned_rows == 0) add_step(*s, 1);
+      if (!s->decoding() || s->planned_rows > 0) continue;
+      add_step(*s, std::min(s->pending(), 1 + std::max(rows_left_in_step(), 0)));
     }
   }
 
@@ -491,7 +493,7 @@ const StepPlan& Scheduler::plan() {
   Impl& m = *impl_;
   m.plan.sequences.clear();
   m.plan.prompt_rows = 0;
-  m.plan.decode_rows = 0;
+  m.plan.decode_rows = m.plan.decoding = 0;
   m.planned.clear();
   m.drop_aborted();
   for (const auto& s : m.running) s->planned_rows = 0;
@@ -517,7 +519,11 @@ void Scheduler::commit(std::span<const Committed> results) {
     any_decode |= !prompt;
     s.computed += s.planned_rows;
     s.planned_rows = 0;
-    if (result.token) s.tokens.push_back(*result.token);
+    if (result.token) {
+      s.tokens.push_back(*result.token);
+      s.tokens.insert(s.tokens.end(), result.forced.begin(), result.forced.end());
+      s.forced = static_cast<int32_t>(result.forced.size());
+    }
     if (result.discard_kv) s.spec.insert_into_cache = false;
     if (result.finished) {
       abort(result.id);  // leaves the batch below

@@ -57,6 +57,7 @@ struct SchedulerOptions {
 struct Committed {
   SequenceId id = 0;
   std::optional<int32_t> token;  // absent when the step only advanced the prompt
+  std::span<const int32_t> forced = {};  // tokens that follow it without having been sampled
   bool finished = false;         // stop token, length, error: the engine decided; pages return now
   bool discard_kv = false;       // with finished: its KV is not fit for the prefix cache
 };

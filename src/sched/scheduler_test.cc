@@ -61,7 +61,7 @@ struct World {
     ++steps;
     ran.clear();
 
-    int32_t prompt_rows = 0;
+    int32_t prompt_rows = 0, forced_rows = 0;
     std::set<int32_t> written;
     std::vector<Committed> results;
     for (const SequenceStep& s : plan.sequences) {
@@ -88,20 +88,29 @@ struct World {
       }
       r.computed = s.first_position + s.rows;
       if (s.is_prompt) prompt_rows += s.rows;
+      if (!s.is_prompt) forced_rows += s.rows - 1;
       CHECK_EQ(s.samples, r.computed == static_cast<int32_t>(r.tokens.size()));
       Committed result{.id = s.id, .token = std::nullopt, .finished = false};
       if (s.samples) {
-        const int32_t token = static_cast<int32_t>((s.id * 31 + r.tokens.size() * 7) % 3);
-        result.token = token;
-        r.tokens.push_back(token);
-        result.finished = static_cast<int64_t>(r.tokens.size() - r.spec.prompt.size()) >= r.spec.max_new_tokens;
+        const auto next = [&] {
+          r.tokens.push_back(static_cast<int32_t>((s.id * 31 + r.tokens.size() * 7) % 3));
+          result.finished = static_cast<int64_t>(r.tokens.size() - r.spec.prompt.size()) >= r.spec.max_new_tokens;
+        };
+        next();
+        result.token = r.tokens.back();
+        const size_t sampled = r.tokens.size();
+        // Now and then the engine knows what follows: some ids, sometimes more than a chunk.
+        const uint64_t luck = s.id * 7 + sampled * 13;
+        for (uint64_t n = luck % 5 == 0 ? luck % 19 : 0; n > 0 && !result.finished; --n) next();
+        result.forced = std::span<const int32_t>(r.tokens).subspan(sampled);
       }
       hash = hash * 1099511628211u + s.id * 131 + static_cast<uint64_t>(s.first_position * 17 + s.rows);
       results.push_back(result);
     }
     CHECK_EQ(prompt_rows, plan.prompt_rows);
+    CHECK_EQ(forced_rows, plan.decode_rows - plan.decoding);
     CHECK_LE(static_cast<int32_t>(plan.sequences.size()), options.max_running);
-    if (options.chunked_prefill_size > 0) CHECK_LE(prompt_rows, options.chunked_prefill_size);
+    if (options.chunked_prefill_size > 0) CHECK_LE(prompt_rows + forced_rows, options.chunked_prefill_size);
     scheduler.commit(results);
     for (const Committed& result : results) {
       if (!result.finished) continue;

@@ -25,7 +25,8 @@ struct SequenceStep {
 struct StepPlan {
   std::vector<SequenceStep> sequences;
   int32_t prompt_rows = 0;  // rows with is_prompt
-  int32_t decode_rows = 0;
+  int32_t decode_rows = 0;  // one per decoding sequence, and one per forced token
+  int32_t decoding = 0;     // sequences without is_prompt
   bool empty() const { return sequences.empty(); }
 };
 

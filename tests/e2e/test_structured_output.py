@@ -120,6 +120,70 @@ def test_end_of_grammar(demo):
     assert answer["text"] in ("cat", "dog")
 
 
+def test_listed_properties_are_all_there_are(demo):
+    """Without a word on others; a schema that describes an object in several places stays open."""
+    person = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}, "home": {"type": "object", "properties": {
+        "city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}}, "required": ["name", "home"]}
+    texts = finished(generate(demo, {"json_schema": json.dumps(person)}, n=8, sampling_seed=1))
+    assert len(texts) >= 6
+    for text in texts:
+        assert set(json.loads(text)) == {"name", "home"} and set(json.loads(text)["home"]) == {"city"}
+    # Still possible to satisfy, though each part names but one of the two.
+    for schema in ({"allOf": [{"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]},
+                              {"type": "object", "properties": {"b": {"const": 2}}, "required": ["b"]}]},
+                   {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a", "b"], "maxProperties": 2},
+                   {"type": "object", "properties": {"a": {"const": 1}}, "anyOf": [{"required": ["b"]}, {"required": ["c"]}], "maxProperties": 2}):
+        for text in finished(generate(demo, {"json_schema": json.dumps(schema)}, n=4, sampling_seed=3)):
+            jsonschema.validate(json.loads(text), schema)
+
+
+FORCED = {"json_schema": json.dumps({"type": "object", "properties": {
+    "the name of the city": {"enum": ["Paris", "Rome"]}, "the temperature there, in degrees": {"type": "integer", "minimum": -99, "maximum": 99},
+    "what the sky looks like": {"const": "as on any other day in this part of the world"}},
+    "required": ["the name of the city", "the temperature there, in degrees", "what the sky looks like"], "additionalProperties": False})}
+
+
+def test_forced_text_is_not_sampled(demo):
+    """What the grammar leaves no choice about takes no step of its own, and is tokenised as one text."""
+    def passes():
+        text = demo.request("GET", "/metrics")[1]
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("sglang:cuda_graph_passes_total{"))
+
+    text = "There are seven days in a week, and this is said in every one of them."
+    before = passes()
+    answer = generate(demo, {"regex": text})
+    assert answer["text"] == text and answer["meta_info"]["finish_reason"] == {"type": "stop", "matched": 1}
+    assert passes() - before <= 4 < 15 < answer["meta_info"]["completion_tokens"]
+    tokens = demo.post("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
+    assert answer["output_ids"] == tokens + [1]
+
+
+def test_jumping_forward_changes_nothing(launch, demo):
+    """Tokens are the same one by one (as under logprobs), in steps of few rows, and in a pool too small for all."""
+    crowded = launch("--chunked-prefill-size", 8, "--max-total-tokens", 400, "--disable-radix-cache")
+    for grammar in (FORCED, {"regex": "([0-9]{3} and then it goes on with the same words, )+"}):
+        ask = {"n": 4, "sampling_seed": 5, "max_new_tokens": 90}
+        ids = [a["output_ids"] for a in generate(demo, grammar, **ask)]
+        single = demo.post("/generate", {"text": "The answer as JSON:", "return_logprob": True, "sampling_params": {"temperature": 1, **grammar, **ask}})
+        assert [a["output_ids"] for a in single] == ids
+        assert all(len(a["meta_info"]["output_token_logprobs"]) == len(a["output_ids"]) for a in single)
+        assert [a["output_ids"] for a in generate(crowded, grammar, **ask)] == ids
+
+
+def test_forced_text_ends_where_it_is_told_to(demo):
+    text = "one two three four five six seven"
+    whole = generate(demo, {"regex": text})["output_ids"]
+    for n in range(1, len(whole)):
+        answer = generate(demo, {"regex": text}, max_new_tokens=n)
+        assert answer["output_ids"] == whole[:n] and answer["meta_info"]["finish_reason"] == {"type": "length", "length": n}
+    answer = generate(demo, {"regex": text}, stop_token_ids=[whole[4]])
+    end = whole.index(whole[4])
+    assert answer["output_ids"] == whole[:end + 1] and answer["meta_info"]["finish_reason"] == {"type": "stop", "matched": whole[4]}
+    answer = generate(demo, {"regex": text}, stop="four", frequency_penalty=1)
+    assert answer["text"] == "one two three " and answer["meta_info"]["finish_reason"]["matched"] == "four"
+    assert answer["meta_info"]["completion_tokens"] < len(whole) - 3
+
+
 def test_neighbours_do_not_matter(demo):
     grammar = {"json_schema": json.dumps({"type": "object", "properties": {"n": {"type": "integer"}, "s": {"type": "string"}}, "required": ["n", "s"]})}
     params = {"sampling_seed": 11, "max_new_tokens": 40}
