@@ -384,7 +384,7 @@ TEST(Scheduler, ThePriorityPolicyRetractsTheLeastUrgent) {
 
 TEST(Scheduler, RetractAllKeepsWhatWasGenerated) {
   World world({.max_running = 4, .chunked_prefill_size = 64}, 256, 1, true);
-  for (int i = 0; i < 3; ++i) world.add(iota(5, i * 100), 20);
+  for (int i = 0; i < 3; ++i) world.add(iota(5, i * 100), 100);
   for (int i = 0; i < 5; ++i) world.step(true);
   world.scheduler.retract_all();
   EXPECT_EQ(world.scheduler.stats().running, 0);

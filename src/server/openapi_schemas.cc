@@ -163,7 +163,6 @@ Members chat_prompt() {  // read_chat_prompt
           {"type": "number", "minimum": 0, "maximum": 0.99}]})")
       .field("reasoning", R"({"type": ["object", "null"], "properties": {
           "enabled": {"type": ["boolean", "null"]}}})")
-      .flag("parallel_tool_calls")
       .flag("continue_final_message")
       .flag("add_generation_prompt");
 }
@@ -182,6 +181,7 @@ std::string chat() {
       .integer("n", 1, 128)
       .flag("logprobs")
       .integer("top_logprobs", 0, 20)
+      .flag("parallel_tool_calls")
       .flag("separate_reasoning")
       .flag("stream_reasoning")
       .schema();  // messages, or input_ids

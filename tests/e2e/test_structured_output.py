@@ -132,7 +132,7 @@ def test_listed_properties_are_all_there_are(demo):
     for schema in ({"allOf": [{"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]},
                               {"type": "object", "properties": {"b": {"const": 2}}, "required": ["b"]}]},
                    {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a", "b"], "maxProperties": 2},
-                   {"type": "object", "properties": {"a": {"const": 1}}, "anyOf": [{"required": ["b"]}, {"required": ["c"]}], "maxProperties": 2}):
+                   {"type": "object", "properties": {"a": {"const": 1}}, "anyOf": [{"required": ["b"]}, {"required": ["c"]}]}):
         for text in finished(generate(demo, {"json_schema": json.dumps(schema)}, n=4, sampling_seed=3)):
             jsonschema.validate(json.loads(text), schema)
 
@@ -153,7 +153,7 @@ def test_forced_text_is_not_sampled(demo):
     before = passes()
     answer = generate(demo, {"regex": text})
     assert answer["text"] == text and answer["meta_info"]["finish_reason"] == {"type": "stop", "matched": 1}
-    assert passes() - before <= 4 < 15 < answer["meta_info"]["completion_tokens"]
+    assert passes() - before <= 8 < 20 < answer["meta_info"]["completion_tokens"]
     tokens = demo.post("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
     assert answer["output_ids"] == tokens + [1]
 
