@@ -231,7 +231,7 @@ def test_everything_at_once(launch):
                                ("/abort_request", {"rid": "client-1"}), ("/slow_down", {"forward_sleep_time": 0.001}),
                                ("/set_internal_state", {"server_args": {"max_running_requests": 3}}),
                                ("/get_weights_by_name", {"name": "model.norm.weight"}), ("/slow_down", {}),
-                               ("/set_internal_state", {"server_args": {"max_running_requests": 200, "schedule_policy": "lpm"}}),
+                               ("/set_internal_state", {"server_args": {"max_running_requests": 150, "schedule_policy": "lpm"}}),
                                ("/update_weights_from_disk", {"model_path": str(DEMO), "abort_all_requests": True})):
                 status, text = server.request("POST", path, body)
                 assert status == 200, (path, text)
