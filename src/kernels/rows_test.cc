@@ -243,6 +243,41 @@ TEST_P(Rows, BitsDependOnTheRowAlone) {
   EXPECT_EQ(std::memcmp(whole.data(), one.data(), whole.size() * 4), 0);
 }
 
+// Activations to INT8, per group of 128 and per row. x * (127 / amax) and x / (amax / 127) may
+// round apart where x lies halfway between two codes; nowhere else.
+TEST_P(Rows, GoldenActivationQuantisers) {
+  const Golden golden("quant");
+  const std::vector<float> x = golden.get("x");
+  constexpr int32_t kRows = 9, kN = 512;
+  const struct {
+    const char* name;
+    QuantLayout layout;
+  } cases[] = {{"int8_group_nearest", {kN, kQuantStep, false}}, {"int8_token", {kN, 0, false}}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto codes = golden.get<int8_t>(std::string(c.name) + "/codes");
+    const std::vector<float> scales = golden.get(std::string(c.name) + "/scales");
+    const int64_t stride = quant_row_bytes(c.layout);
+    std::vector<int8_t> rows(static_cast<size_t>(kRows * stride));
+    ops.quantize(c.layout, x.data(), kN, rows.data(), stride, 0, kRows);
+    const size_t groups = scales.size() / kRows;
+    for (int32_t t = 0; t < kRows; ++t) {
+      const QuantRow row = QuantRow::at(c.layout, rows.data(), stride, t);
+      for (size_t g = 0; g < groups; ++g) {
+        const float want = scales[static_cast<size_t>(t) * groups + g];
+        EXPECT_NEAR(row.scales[g], want, want * 1e-6f);
+      }
+      for (int32_t i = 0; i < kN; ++i) {
+        const int32_t at = t * kN + i;
+        const float scale = row.scales[static_cast<size_t>(i) / (kN / groups)];
+        const float exact = x[static_cast<size_t>(at)] / scale;
+        const bool halfway = std::abs(exact - std::floor(exact) - 0.5f) < 1e-4f;
+        EXPECT_NEAR(row.codes[i], codes[static_cast<size_t>(at)], halfway ? 1 : 0) << at;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, Rows, testing::ValuesIn(runnable_targets()),
                          [](const auto& info) { return info.param; });
 

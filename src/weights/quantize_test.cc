@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/testing/golden.h"
@@ -92,6 +93,48 @@ TEST(Quantize, GoldenMatricesAreFixedPoints) {
         .data = want.data(), .out = 192, .in = 256, .format = WeightFormat::kF32};
     const Matrix matrix = quantize(source, c.target, *exec).value();
     expect_close(values_of(matrix.view), want, 1e-6f);
+  }
+}
+
+// The quantisers of activations have the same rules as those of weights, row by row.
+TEST(Quantize, GoldenQuantisers) {
+  const Golden golden("quant");
+  constexpr int64_t kRows = 9, kIn = 512, kGroup = 128, kGroups = kIn / kGroup;
+  const std::vector<float> x = golden.get("x");
+  const auto f8_codes = golden.get<uint8_t>("fp8_group/codes");
+  const std::vector<float> f8_scales = golden.get("fp8_group/scales");
+  const auto i8_codes = golden.get<int8_t>("int8_group_nearest/codes");
+  const std::vector<float> i8_scales = golden.get("int8_group_nearest/scales");
+  for (int64_t t = 0; t < kRows; ++t) {
+    std::vector<uint8_t> f8(kIn);
+    std::vector<int8_t> i8(kIn);
+    std::vector<float> scales(kGroups);
+    const float* row = x.data() + t * kIn;
+    const auto expect_row = [&](const auto& got, const auto& want, const auto& want_scales) {
+      EXPECT_TRUE(std::equal(got.begin(), got.end(), want.begin() + t * kIn)) << "row " << t;
+      for (int64_t g = 0; g < kGroups; ++g) {
+        // Zeros have any scale: the least magnitude is 1e-12 here and 1e-10 there.
+        const float* group = row + g * kGroup;
+        if (std::all_of(group, group + kGroup, [](float v) { return v == 0; })) continue;
+        const auto at = static_cast<size_t>(g);
+        EXPECT_EQ(scales[at], want_scales[static_cast<size_t>(t * kGroups + g)]);
+      }
+    };
+    quantize_f8(row, 1, kIn, kGroup, f8.data(), scales.data());
+    expect_row(f8, f8_codes, f8_scales);
+    quantize_i8(row, 1, kIn, kGroup, i8.data(), scales.data());
+    expect_row(i8, i8_codes, i8_scales);
+  }
+
+  const std::vector<float> fp4_x = golden.get("nvfp4/x");
+  const float global = golden.get("nvfp4/global_scale").at(0);
+  const auto packed = golden.get<uint8_t>("nvfp4/codes_packed");
+  const auto block_scales = golden.get<uint8_t>("nvfp4/block_scales");
+  for (int64_t t = 0; t < kRows; ++t) {
+    std::vector<uint8_t> codes(kIn / 2), scales(kIn / 16);
+    quantize_fp4(fp4_x.data() + t * kIn, kIn, global, codes.data(), scales.data());
+    EXPECT_TRUE(std::equal(codes.begin(), codes.end(), packed.begin() + t * kIn / 2)) << t;
+    EXPECT_TRUE(std::equal(scales.begin(), scales.end(), block_scales.begin() + t * kIn / 16)) << t;
   }
 }
 
