@@ -135,10 +135,14 @@ RequestParser::Progress RequestParser::feed_header(std::string_view bytes, size_
 RequestParser::Progress RequestParser::feed_body(std::string_view bytes, size_t& consumed) {
   auto& parser = impl_->parser;
   while (!parser.is_done()) {
-    // Every chunked body ends with "0 CRLF CRLF"; Beast asserts to be given that much at once.
-    if (parser.chunked() && bytes.size() - consumed < 5) return Progress::kNeedMore;
+    // A chunked body ends with "0 CRLF CRLF"; Beast asserts to be given that much at once. Whatever
+    // cannot become that goes to Beast, which knows what is malformed.
+    const std::string_view rest = bytes.substr(consumed);
+    if (parser.chunked() && rest.size() < 5 && (rest.empty() || rest[0] == '0')) {
+      return Progress::kNeedMore;
+    }
     error_code ec;
-    const size_t used = parser.put(boost::asio::buffer(bytes.substr(consumed)), ec);
+    const size_t used = parser.put(boost::asio::buffer(rest), ec);
     consumed += used;
     if (ec == HttpError::need_more || (!ec && used == 0 && !parser.is_done())) {
       // Only chunk headers and trailers wait for more; body bytes are consumed as they come.

@@ -66,6 +66,11 @@ TEST(RequestParser, AnEmptyChunkedBodyIsComplete) {
   }
 }
 
+TEST(RequestParser, AMalformedChunkIsRefusedAtOnce) {
+  EXPECT_EQ(parse("POST /e HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", 4096).progress,
+            Progress::kFailed);
+}
+
 TEST(RequestParser, EveryPrefixWantsMore) {
   for (const std::string& bytes : {kPost, kChunked, kEmptyChunked}) {
     for (size_t length = 0; length < bytes.size(); ++length) {
