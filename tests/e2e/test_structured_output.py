@@ -153,7 +153,7 @@ def test_forced_text_is_not_sampled(demo):
     before = passes()
     answer = generate(demo, {"regex": text.replace(".", "[.]")})
     assert answer["text"] == text and answer["meta_info"]["finish_reason"] == {"type": "stop", "matched": 1}
-    assert passes() - before <= 8 < 20 < answer["meta_info"]["completion_tokens"]
+    assert passes() - before <= 8 < 16 < answer["meta_info"]["completion_tokens"]
     # The last token of what is forced might grow with what follows, so the end is sampled.
     tokens = demo.post("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
     assert answer["output_ids"][:15] == tokens[:15]
