@@ -31,7 +31,7 @@ void make_embedding_job(Job& job) {
 
 // The first `dimensions` values, scaled to length 1.
 std::vector<float> normalized(std::span<const float> hidden, int64_t dimensions) {
-  const auto used = hidden.first(static_cast<size_t>(dimensions));
+  const auto used = hidden.first(std::min(static_cast<size_t>(dimensions), hidden.size()));
   double squares = 0;
   for (const float x : used) squares += double{x} * x;
   const double scale = squares > 0 ? 1 / std::sqrt(squares) : 0;

@@ -135,6 +135,13 @@ std::expected<void, Failure> check_sequence_count(size_t prompts, int64_t sample
   return {};
 }
 
+std::expected<void, Failure> check_chosen_ids(const LogprobOptions& logprob, const std::string& path,
+                                              const Settings& settings) {
+  if (static_cast<int64_t>(logprob.token_ids.size()) <= settings.max_top_logprobs) return {};
+  return refuse("{} holds {} token ids; at most {} are allowed (--max-top-logprobs).", path,
+                logprob.token_ids.size(), settings.max_top_logprobs);
+}
+
 Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokenizer,
                          const Settings& settings) {
   Prepared out;

@@ -59,6 +59,10 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
 std::expected<void, Failure> check_sequence_count(size_t prompts, int64_t samples,
                                                   const Settings& settings);
 
+// token_ids_logprob and its like: they are in every position of the answer.
+std::expected<void, Failure> check_chosen_ids(const LogprobOptions& logprob, const std::string& path,
+                                              const Settings& settings);
+
 std::string random_id();  // 32 hex digits
 
 }  // namespace fathom::api

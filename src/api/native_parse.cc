@@ -127,7 +127,7 @@ std::expected<void, Failure> read_logprobs(const Fields& fields, const Settings&
   TRY(for_each_prompt(fields, "top_logprobs_num", prompts, true,
                       [&](JsonValue value, const std::string& path, Prompt& prompt) -> Done {
                         prompt.logprob.top_n = static_cast<int32_t>(
-                            TRY(to_integer(value, path, 0, settings.max_sequences_per_request)));
+                            TRY(to_integer(value, path, 0, settings.max_top_logprobs)));
                         return {};
                       }));
   const auto chosen = as_array(fields.find("token_ids_logprob"));
@@ -136,7 +136,7 @@ std::expected<void, Failure> read_logprobs(const Fields& fields, const Settings&
                          [&](JsonValue value, const std::string& path, Prompt& prompt) -> Done {
                            prompt.logprob.token_ids =
                                TRY(to_token_ids(value, path, settings.vocab_size));
-                           return {};
+                           return check_chosen_ids(prompt.logprob, path, settings);
                          });
 }
 

@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -5,6 +6,7 @@
 #include "api/chat.h"
 #include "api/completions.h"
 #include "api/native.h"
+#include "api/score.h"
 
 namespace fathom::api {
 namespace {
@@ -137,6 +139,28 @@ TEST(Generate, LimitsAreCheckedBeforeAnythingGrows) {
   few.max_sequences_per_request = 4;
   EXPECT_FALSE(parse_generate(R"({"text":["a","b","c"],"sampling_params":{"n":2}})", few));
   EXPECT_FALSE(parse_generate(R"({"text":["a","b","c","d","e"]})", few));
+  few.max_top_logprobs = 2;
+  EXPECT_TRUE(parse_generate(R"({"text":"a","top_logprobs_num":2,"token_ids_logprob":[1,2]})", few));
+  EXPECT_EQ(parse_generate(R"({"text":"a","top_logprobs_num":3})", few).error().message,
+            "top_logprobs_num must be in [0, 2], got 3.");
+  EXPECT_EQ(parse_generate(R"({"text":"a","token_ids_logprob":[1,2,3]})", few).error().message,
+            "token_ids_logprob holds 3 token ids; at most 2 are allowed (--max-top-logprobs).");
+}
+
+TEST(Score, LimitsAreCheckedBeforeAnythingGrows) {
+  const auto failure = [](std::string_view label_ids, size_t query_bytes, int items) {
+    std::string body = fmt::format(R"({{"label_token_ids":{},"query":"{}","items":["a")", label_ids,
+                                   std::string(query_bytes, 'q'));
+    for (int i = 1; i < items; ++i) body += R"(,"a")";
+    const auto parsed = parse_score(body + "]}", settings());
+    return parsed ? std::string() : parsed.error().message;
+  };
+  EXPECT_EQ(failure("[1]", 10, 3), "");
+  EXPECT_THAT(failure("[1]", 10, 5000), testing::HasSubstr("at most 4096 are allowed per request"));
+  EXPECT_THAT(failure("[1]", 1 << 20, 300), testing::HasSubstr("query and items make 314573100 bytes"));
+  std::string ids = "[1";
+  for (int i = 0; i < 4096; ++i) ids += ",1";
+  EXPECT_THAT(failure(ids + "]", 1, 1), testing::HasSubstr("label_token_ids holds 4097 token ids"));
 }
 
 TEST(Generate, RefusesWhatItCannotDo) {

@@ -39,6 +39,19 @@ Parsed<std::vector<Piece>> read_items(const Fields& fields, const Settings& sett
   return items;
 }
 
+// The query is in each of the prompts: a small body may ask for a lot of memory.
+std::expected<void, Failure> check_size(const Piece& query, const std::vector<Piece>& items) {
+  constexpr size_t kMostBytes = 256 << 20;
+  const auto bytes_of = [](const Piece& piece) {
+    return piece.text.size() + piece.ids.size() * sizeof(int32_t);
+  };
+  size_t bytes = bytes_of(query) * items.size();
+  for (const Piece& item : items) bytes += bytes_of(item);
+  if (bytes <= kMostBytes) return {};
+  return refuse("query and items make {} bytes of prompts; at most {} are allowed per request.",
+                bytes, kMostBytes);
+}
+
 Parsed<Prompt> join(const Piece& first, const Piece& second) {
   if (first.tokenized != second.tokenized) {
     return refuse("query and items must both be text or both be token ids.");
@@ -112,11 +125,14 @@ Parsed<ScoreRequest> parse_score(const std::string& body, const Settings& settin
   fields.token_ids("label_token_ids", logprob.token_ids, settings.vocab_size);
   TRY(fields.status());
   if (logprob.token_ids.empty()) return refuse("label_token_ids cannot be empty.");
+  TRY(check_chosen_ids(logprob, "label_token_ids", settings));
 
   Piece query;
   if (const auto value = fields.find("query")) query = TRY(read_piece(*value, "query", settings));
   const auto items = TRY(read_items(fields, settings));
   if (!fields.find("query")) query.tokenized = items[0].tokenized;
+  TRY(check_sequence_count(items.size(), 1, settings));
+  TRY(check_size(query, items));
   for (const Piece& item : items) {
     job.prompts.push_back(TRY(item_first ? join(item, query) : join(query, item)));
     Prompt& prompt = job.prompts.back();
@@ -125,7 +141,6 @@ Parsed<ScoreRequest> parse_score(const std::string& body, const Settings& settin
     prompt.explicit_length = true;
     prompt.logprob = logprob;
   }
-  TRY(check_sequence_count(job.prompts.size(), 1, settings));
   TRY(read_openai(fields, "score", request.options, job, settings));
   return request;
 }

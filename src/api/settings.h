@@ -42,7 +42,8 @@ struct Settings {
   std::vector<std::pair<std::string, std::string>> template_kwargs;
 
   int64_t max_samples = 128;                 // n and best_of, per prompt
-  int64_t max_sequences_per_request = 4096;  // prompts x n; also the most top logprobs on /generate
+  int64_t max_sequences_per_request = 4096;  // prompts x n
+  int64_t max_top_logprobs = 4096;           // on /generate; of chosen ids too, and of /v1/score's
 
   SamplingParams native_defaults;  // --preferred-sampling-params
   SamplingParams chat_defaults;    // generation_config.json with --sampling-defaults model
