@@ -305,6 +305,12 @@ Result<ModelConfig> ModelConfig::parse(std::string_view config_json,
   TRY(read_yarn(json, c));
   TRY(read_quantization(json, c));
   TRY(read_generation(generation_json, c));
+  for (const int32_t id : c.eos_tokens) {
+    if (id >= c.vocab_size) {
+      return invalid("eos_token_id {} of config.json or generation_config.json is not below the "
+                     "vocab_size of {}", id, c.vocab_size);
+    }
+  }
   return c;
 }
 

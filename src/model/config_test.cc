@@ -186,6 +186,7 @@ TEST(ModelConfig, WrongValues) {
   EXPECT_THAT(error({{"topk_method", "best"}}), HasSubstr("topk_method"));
   EXPECT_THAT(error({{"scoring_func", "relu"}}), HasSubstr("scoring_func"));
   EXPECT_THAT(error({{"eos_token_id", -1}}), HasSubstr("eos_token_id"));
+  EXPECT_THAT(error({{"eos_token_id", 1 << 24}}), HasSubstr("eos_token_id 16777216 of config.json"));
   EXPECT_THAT(error({{"rope_scaling", 5}}), HasSubstr("\"rope_scaling\" must be an object"));
   EXPECT_THAT(error({{"rope_scaling", {{"type", "linear"}}}}), HasSubstr("must be \"yarn\""));
   EXPECT_THAT(error({{"rope_scaling", {{"type", "yarn"}}}}),
