@@ -37,13 +37,17 @@ void GrammarState::compute_mask() {
   if (mask_known_ || !binds()) return;
   mask_known_ = true;
   mask_error_.clear();
-  mask_.resize(static_cast<size_t>(grammar_->vocab_size() + 31) / 32);
-  if (const auto forced = forced_tokens(); !forced.empty()) {
-    std::fill(mask_.begin(), mask_.end(), 0);
-    mask_[static_cast<size_t>(forced[0]) / 32] = 1u << (forced[0] % 32);
-    return;
+  try {
+    mask_.resize(static_cast<size_t>(grammar_->vocab_size() + 31) / 32);
+    if (const auto forced = forced_tokens(); !forced.empty()) {
+      std::fill(mask_.begin(), mask_.end(), 0);
+      mask_[static_cast<size_t>(forced[0]) / 32] = 1u << (forced[0] % 32);
+      return;
+    }
+    if (ft_grammar_mask(state_, mask_.data(), mask_.size()) != 0) mask_error_ = rust_error();
+  } catch (const std::exception&) {  // on the mask worker's thread nobody would catch it
+    mask_error_ = "out of memory";
   }
-  if (ft_grammar_mask(state_, mask_.data(), mask_.size()) != 0) mask_error_ = rust_error();
 }
 
 Result<std::span<const uint32_t>> GrammarState::mask() {

@@ -185,10 +185,14 @@ class BeastServer final : public Server {
       }
       socket.set_option(tcp::no_delay(true), ec);
       socket.set_option(asio::socket_base::keep_alive(true), ec);
-      if (registry_.size() >= options_.max_connections) {
-        turn_away(socket);
-      } else {
-        open_connection(std::move(socket));
+      try {
+        if (registry_.size() >= options_.max_connections) {
+          turn_away(socket);
+        } else {
+          open_connection(std::move(socket));
+        }
+      } catch (const std::exception& e) {  // out of memory: this client only
+        log::error("A connection could not be opened: {}", e.what());
       }
     }
   }
@@ -210,8 +214,13 @@ class BeastServer final : public Server {
     auto executor = socket.get_executor();
     auto connection = std::make_shared<Connection>(std::move(socket), tls_.get(), options_, hooks_);
     registry_.add(connection);
-    asio::co_spawn(executor, connection->run(),
-                   [this, key = connection.get()](std::exception_ptr) { registry_.remove(key); });
+    try {
+      asio::co_spawn(executor, connection->run(),
+                     [this, key = connection.get()](std::exception_ptr) { registry_.remove(key); });
+    } catch (...) {
+      registry_.remove(connection.get());
+      throw;
+    }
   }
 
   asio::awaitable<void> sweep_loop() {
@@ -224,8 +233,12 @@ class BeastServer final : public Server {
       sweep_timer_.expires_after(period);
       co_await sweep_timer_.async_wait(kAwait);
       const auto now = Connection::Clock::now();
-      for (auto& late : registry_.select([now](const Connection& c) { return c.overdue(now); })) {
-        asio::post(late->executor(), [late, now] { late->expire(now); });
+      try {
+        for (auto& late : registry_.select([now](const Connection& c) { return c.overdue(now); })) {
+          asio::post(late->executor(), [late, now] { late->expire(now); });
+        }
+      } catch (const std::exception& e) {  // out of memory: the next sweep finds them again
+        log::error("Connections could not be swept: {}", e.what());
       }
     }
   }

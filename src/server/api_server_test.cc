@@ -360,7 +360,7 @@ TEST_F(ApiServerTest, AbortRequest) {
   EXPECT_EQ(abort(R"({"rid":""})").status, 200);
   EXPECT_EQ(abort("{}").status, 200);
   const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
-  EXPECT_EQ(abort(R"({"a":)" + deep + R"(,"b":1,"c":2,"d":3})").status, 200);
+  EXPECT_EQ(abort(R"({"a":)" + deep + R"(,"b":1,"c":2,"d":3})").status, 400);
   for (const std::string& bad :
        {std::string("{"), std::string("[]"), std::string(R"({"rid":1})"),
         std::string(R"({"abort_all":"yes"})"), std::string(), std::string(200'000, '[')}) {

@@ -279,6 +279,7 @@ Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& fi
   s.abort_on_priority_when_disabled = args.abort_on_priority_when_disabled;
   s.default_priority = args.default_priority;
   s.max_sequences_per_request = args.max_sequences_per_request;
+  s.max_top_logprobs = args.max_top_logprobs;
   if (!args.preferred_sampling_params.empty()) {
     s.native_defaults =
         TRY(api::parse_sampling_defaults(args.preferred_sampling_params, s.native_defaults));

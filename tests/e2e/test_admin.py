@@ -103,6 +103,11 @@ def test_internal_state(launch):
         status, text = server.request("POST", "/set_internal_state", {"server_args": args})
         assert status == 400 and json.loads(text)["updated"] is False and word in json.loads(text)["message"]
     assert server.request("POST", "/set_internal_state", {})[0] == 400
+    # Values nested so deeply that copying or printing them would overflow the stack.
+    for name in ("max_running_requests", "nope"):
+        deep = '{"server_args": {"%s": %s}}' % (name, "[" * 200_000 + "]" * 200_000)
+        status, text = server.request("POST", "/set_internal_state", deep.encode())
+        assert status == 400 and "nested deeper than 128" in text
 
 
 def test_slow_down(launch):
@@ -124,6 +129,14 @@ def test_weights_from_disk(launch, tmp_path):
     status, text = server.request("POST", "/update_weights_from_disk", {"model_path": str(other)})
     assert status == 400 and "another model" in text
     assert server.generate(**BODY)["output_ids"] == expected, "refused weights change nothing"
+    # Of the same shapes, but a step of it would need more memory than there is.
+    wider = tmp_path / "wider"
+    shutil.copytree(DEMO, wider)
+    config = json.loads((wider / "config.json").read_text())
+    config["num_experts_per_tok"] += 1
+    (wider / "config.json").write_text(json.dumps(config))
+    status, text = server.request("POST", "/update_weights_from_disk", {"model_path": str(wider)})
+    assert status == 400 and "num_experts_per_tok is" in text
 
     copy = tmp_path / "copy"
     shutil.copytree(DEMO, copy)

@@ -2,12 +2,13 @@
 
 #include <cmath>
 
+#include "server/json_text.h"
+
 namespace fathom {
 
 Result<AdminBody> AdminBody::parse(const std::string& text) {
   if (text.empty()) return AdminBody(nlohmann::json::object());
-  auto json = nlohmann::json::parse(text, nullptr, false);
-  if (json.is_discarded()) return invalid("The request body is not valid JSON.");
+  auto json = TRY(parse_json(text));
   if (!json.is_object()) return invalid("The request body must be a JSON object.");
   return AdminBody(std::move(json));
 }

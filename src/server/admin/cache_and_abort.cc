@@ -62,8 +62,7 @@ struct AbortRequest {
 
 // Members of other names are ignored.
 Result<AbortRequest> parse_abort(const std::string& body) {
-  const auto json = nlohmann::json::parse(body, nullptr, false);
-  if (json.is_discarded()) return invalid("The request body is not valid JSON.");
+  const auto json = TRY(parse_json(body));
   if (!json.is_object()) return invalid("The request body must be a JSON object.");
   AbortRequest request;
   if (const auto rid = json.find("rid"); rid != json.end() && !rid->is_null()) {

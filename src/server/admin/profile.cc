@@ -138,7 +138,12 @@ class ProfileSession : public std::enable_shared_from_this<ProfileSession> {
 
   void write(const ProfileOptions& options, const std::vector<ProfileEvent>& events) {
     const auto path = std::filesystem::path(options.folder) / (options.id + "-TP-0.trace.json.gz");
-    Status written = write_gzip(path, chrome_trace(events));
+    Status written;
+    try {
+      written = write_gzip(path, chrome_trace(events));
+    } catch (const std::exception& e) {  // a million events make a long text
+      written = fail(ErrorCode::kExhausted, "{}", e.what());
+    }
     if (written) {
       log::info("Profiling done. Traces are saved to: {}", path.string());
     } else {

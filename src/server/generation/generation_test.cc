@@ -253,5 +253,16 @@ TEST(Generation, NothingIsSubmittedWhenARequestIsRefused) {
   EXPECT_TRUE(rig.engine.requests.empty());
 }
 
+TEST(TextPool, WhatThrowsInTheBackgroundEndsNothing) {
+  TextPool pool(1);
+  std::atomic<bool> done = false;
+  pool.post([] { throw std::runtime_error("full"); });
+  pool.post([&done] {
+    done = true;
+    done.notify_all();
+  });
+  done.wait(false);
+}
+
 }  // namespace
 }  // namespace fathom

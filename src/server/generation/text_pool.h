@@ -7,7 +7,10 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cstddef>
+#include <exception>
 #include <type_traits>
+
+#include "base/log.h"
 
 namespace fathom {
 
@@ -24,10 +27,16 @@ class TextPool {
     long_texts_.join();
   }
 
-  // Runs `work` on the pool some time; nobody waits for it.
+  // Runs `work` on the pool some time; nobody waits for it. What it throws is logged.
   template <class Work>
   void post(Work work) {
-    boost::asio::post(pool_, std::move(work));
+    boost::asio::post(pool_, [work = std::move(work)]() mutable {
+      try {
+        work();
+      } catch (const std::exception& e) {
+        log::error("Work in the background failed: {}", e.what());
+      }
+    });
   }
 
   // Runs `work` on the pool and continues on the caller's executor.
