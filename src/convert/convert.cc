@@ -159,7 +159,7 @@ class Conversion {
       StoredTensor chunk = rest;
       chunk.bytes = rest.bytes.first(std::min(kChunk, rest.bytes.size()));
       TRY(writer.write(chunk.bytes));
-      drop_pages(chunk);
+      release_pages(chunk);
       rest.bytes = rest.bytes.subspan(chunk.bytes.size());
     }
     return {};
@@ -201,7 +201,7 @@ class Conversion {
     if (piece.target->pairs) layer.shared_largest = TRY(largest_of_pair(linear, matrix));
     const std::vector<Bytes> parts = TRY(piece.target->encode(layer, options_.format, exec_));
     for (const Bytes& part : parts) TRY(writer.write(part));
-    drop_layer(linear);
+    source_.checkpoint->release(linear.prefix);
     return {};
   }
 
@@ -218,15 +218,6 @@ class Conversion {
       return own;
     const Matrix partner = TRY(load_linear(source_, other, exec_));
     return std::max(own, largest_magnitude(partner.view, exec_));
-  }
-
-  void drop_layer(const Linear& linear) {
-    const auto& tensors = source_.checkpoint->tensors();
-    const std::string prefix = linear.prefix + ".";
-    for (auto i = tensors.lower_bound(prefix); i != tensors.end() && i->first.starts_with(prefix);
-         ++i) {
-      drop_pages(i->second);
-    }
   }
 
   const Source& source_;

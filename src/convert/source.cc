@@ -1,7 +1,6 @@
 #include "convert/source.h"
 
 #include <fmt/ranges.h>
-#include <sys/mman.h>
 
 #include <set>
 
@@ -109,15 +108,6 @@ Result<Matrix> load_linear(const Source& source, const Linear& linear, Exec& exe
                             source.config.quant};
   TRY(format->describe(stored));  // checks shapes; load() trusts them
   return format->load(stored, exec);
-}
-
-void drop_pages(const StoredTensor& tensor) {
-  if (!tensor.file || !tensor.file->owner) return;  // embedded
-  constexpr uintptr_t kPage = 4096;
-  const auto begin = reinterpret_cast<uintptr_t>(tensor.bytes.data());
-  const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
-  const uintptr_t end = (begin + tensor.bytes.size()) / kPage * kPage;
-  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
 }
 
 }  // namespace fathom::convert

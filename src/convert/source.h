@@ -42,7 +42,4 @@ Result<Source> open_source(const std::filesystem::path& path);
 // The layer's matrix, unpacked or as it lies in the file.
 Result<Matrix> load_linear(const Source& source, const Linear& linear, Exec& exec);
 
-// Gives the pages of mapped tensors back, so that memory holds only what is being worked on.
-void drop_pages(const StoredTensor& tensor);
-
 }  // namespace fathom::convert

@@ -100,18 +100,21 @@ const StoredTensor* Checkpoint::find(std::string_view name) const {
 }
 
 void Checkpoint::release(std::string_view prefix) const {
-  constexpr uintptr_t kPage = 4096;
   const std::string first = std::string(prefix) + ".";
   for (auto i = tensors_.lower_bound(first); i != tensors_.end() && i->first.starts_with(first);
        ++i) {
-    const StoredTensor& tensor = i->second;
-    if (!tensor.file->owner) continue;  // embedded or in memory
-    // Whole pages only: the edges belong to neighbours too.
-    const auto begin = reinterpret_cast<uintptr_t>(tensor.bytes.data());
-    const uintptr_t from = (begin + kPage - 1) / kPage * kPage;
-    const uintptr_t to = (begin + tensor.bytes.size()) / kPage * kPage;
-    if (from < to) madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
+    release_pages(i->second);
   }
+}
+
+void release_pages(const StoredTensor& tensor) {
+  if (!tensor.file || !tensor.file->owner) return;  // embedded in the program
+  // Whole pages only: the edges belong to neighbours too.
+  constexpr uintptr_t kPage = 4096;
+  const auto begin = reinterpret_cast<uintptr_t>(tensor.bytes.data());
+  const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (begin + tensor.bytes.size()) / kPage * kPage;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
 }
 
 }  // namespace fathom

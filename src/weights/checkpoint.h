@@ -20,8 +20,7 @@ class Checkpoint {
 
   const StoredTensor* find(std::string_view name) const;
   const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
-  // Gives back the memory of mapped tensors named "prefix.*", which were copied into another form.
-  // They may be read again, from the file.
+  // release_pages() of the tensors named "prefix.*", which were copied into another form.
   void release(std::string_view prefix) const;
 
  private:
@@ -30,5 +29,9 @@ class Checkpoint {
   std::deque<FileBytes> files_;  // stable addresses: tensors point at them
   std::map<std::string, StoredTensor, std::less<>> tensors_;
 };
+
+// Gives back the memory of a tensor, so that memory holds only what is being worked on. Where the file
+// is mapped the tensor may be read again; where it was read into memory it is zeros from now on.
+void release_pages(const StoredTensor& tensor);
 
 }  // namespace fathom

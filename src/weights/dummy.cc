@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/mix_bits.h"
 #include "tensor/float_formats.h"
 #include "weights/formats/format.h"
 #include "weights/loader.h"
@@ -10,21 +11,13 @@
 namespace fathom {
 namespace {
 
-// A well-mixed 64-bit hash (the finaliser of SplitMix64).
-uint64_t mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
-
 // Calls write(i, bits) with 16 random bits for each element i of these rows.
 template <class Write>
 void for_each_random(Range rows, int64_t in, uint64_t key, Write&& write) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     for (int64_t k = 0; k < in; k += 4) {
       const int64_t first = row * in + k;
-      const uint64_t random = mix(key ^ static_cast<uint64_t>(first));
+      const uint64_t random = mix_bits(key ^ static_cast<uint64_t>(first));
       for (int64_t i = 0; i < std::min<int64_t>(4, in - k); ++i) {
         write(first + i, static_cast<uint16_t>(random >> (16 * i)));
       }
@@ -103,7 +96,7 @@ void DummyLoader::fill(const std::string& prefix, const QuantTarget& target, int
   Result<Matrix> allocated = allocate_matrix(*described);
   if (!allocated) return fail_with(allocated.error());
   matrix = std::move(*allocated);
-  const uint64_t key = mix(seed_ ^ mix(++next_));
+  const uint64_t key = mix_bits(seed_ ^ mix_bits(++next_));
   const float unit = 1.0f / (codes_rms(target) * std::sqrt(static_cast<float>(in)));
   const float range = std::sqrt(3.0f / static_cast<float>(in));
   const WritableMatrix w = writable(matrix);
