@@ -470,10 +470,12 @@ Status Scheduler::add(SequenceSpec spec) {
   s->tokens = std::move(spec.prompt);
   s->spec = std::move(spec);
   s->arrival = ++m.arrivals;
-  m.waiting_tokens += std::ssize(s->tokens);
+  m.known.reserve(m.known.size() + 1);
+  decltype(m.known) entry{{s->spec.id, s.get()}};
   m.waiting.push_back(std::move(s));
-  const bool fresh = m.known.emplace(m.waiting.back()->spec.id, m.waiting.back().get()).second;
-  CHECK(fresh);
+  m.known.merge(entry);  // allocates nothing: the sequence is in both or in neither
+  CHECK(entry.empty());
+  m.waiting_tokens += std::ssize(m.waiting.back()->tokens);
   ++m.newcomers;
   m.reorder = true;
   return {};
@@ -491,9 +493,7 @@ bool Scheduler::abort(SequenceId id) {
 
 const StepPlan& Scheduler::plan() {
   Impl& m = *impl_;
-  m.plan.sequences.clear();
-  m.plan.prompt_rows = 0;
-  m.plan.decode_rows = m.plan.decoding = 0;
+  m.plan.clear();
   m.planned.clear();
   m.drop_aborted();
   for (const auto& s : m.running) s->planned_rows = 0;

@@ -28,6 +28,10 @@ struct StepPlan {
   int32_t decode_rows = 0;  // one per decoding sequence, and one per forced token
   int32_t decoding = 0;     // sequences without is_prompt
   bool empty() const { return sequences.empty(); }
+  void clear() {
+    sequences.clear();
+    prompt_rows = decode_rows = decoding = 0;
+  }
 };
 
 }  // namespace fathom

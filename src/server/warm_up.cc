@@ -18,6 +18,7 @@ Status warm_up(Engine& engine, const Tokenizer& tokenizer) {
   request.input_ids = tokenizer.encode(kPrompt, true).value_or(std::vector<int32_t>{0, 1, 2});
   const int32_t vocab_size = engine.model_config().vocab_size;
   std::erase_if(request.input_ids, [vocab_size](int32_t id) { return id >= vocab_size; });
+  if (request.input_ids.empty()) request.input_ids = {0};
   const auto room = static_cast<size_t>(std::max<int64_t>(engine.max_request_tokens() - 1, 1));
   if (request.input_ids.size() > room) request.input_ids.resize(room);
   request.sampling.temperature = 0;

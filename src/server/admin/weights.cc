@@ -12,6 +12,8 @@ namespace {
 
 namespace asio = http::asio;
 
+constexpr int64_t kMostValues = 1 << 22;  // that /get_weights_by_name shows
+
 struct UpdateRequest {
   std::string model_path;
   std::string load_format;
@@ -90,6 +92,10 @@ Result<std::string> weights_text(const ServerState& state, const OpenModel& open
     const size_t row_bytes = head.bytes.size() / static_cast<size_t>(head.shape[0]);
     head.shape[0] = most;
     head.bytes = head.bytes.first(row_bytes * static_cast<size_t>(most));
+  }
+  if (head.elements() > kMostValues) {
+    return invalid("{} rows of '{}' are {} numbers; at most {} are shown. Lower truncate_size.",
+                   head.shape[0], *name, head.elements(), kMostValues);
   }
   const Vector values = TRY(to_floats(head, *name));
   return json_text(nested(values, head.shape));
