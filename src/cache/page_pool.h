@@ -16,7 +16,7 @@ class PagePool {
 
   int32_t page_size() const { return page_size_; }
   int32_t total() const { return total_; }
-  int32_t available() const { return static_cast<int32_t>(free_.size()); }
+  int32_t available() const { return static_cast<int32_t>(free_.size()) + total_ - fresh_; }
 
   // n pages appended to `out`, or false and nothing taken.
   bool take(int32_t n, std::vector<PageId>& out);
@@ -25,7 +25,8 @@ class PagePool {
  private:
   int32_t page_size_;
   int32_t total_;
-  std::vector<PageId> free_;
+  PageId fresh_ = 0;          // this page and all behind it were never taken
+  std::vector<PageId> free_;  // given back
 };
 
 }  // namespace fathom
