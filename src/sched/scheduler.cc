@@ -9,13 +9,11 @@
 
 namespace fathom {
 namespace {
-
 constexpr int64_t kReservedOutputTokens = 4096;  // room in a sequence's vectors
 // A prompt that shares at least so many tokens with one being computed waits for it.
 constexpr int32_t kSharedPrefixWorthWaiting = 32;
 // How many such prompts one step passes over in search of one that can run: bounds the step's own work.
 constexpr int32_t kMostPassedOver = 256;
-
 }  // namespace
 
 struct Scheduler::Impl {
@@ -31,22 +29,18 @@ struct Scheduler::Impl {
   int64_t waiting_tokens = 0;                      // of those that are not aborted: all to be computed
   std::vector<std::unique_ptr<Sequence>> running;  // in order of admission
   std::unordered_map<SequenceId, Sequence*> known;  // waiting and running
-  int32_t aborted_waiting = 0;
-  int32_t aborted_running = 0;
+  int32_t aborted_waiting = 0, aborted_running = 0;
   StepPlan plan;
   std::vector<Sequence*> planned;                  // parallel to plan.sequences
-  std::vector<SequenceId> starved;
-  std::vector<SequenceId> displaced;
+  std::vector<SequenceId> starved, displaced;
   std::vector<std::string> messages;
   uint64_t arrivals = 0;
-  int64_t retractions = 0;
-  int64_t retracted_input = 0, retracted_output = 0;  // tokens
+  int64_t retractions = 0, retracted_input = 0, retracted_output = 0;  // times, tokens, tokens
   int64_t evicted_pages = 0;
   DurationCounts evictions;
   bool admissions_held = false;
 
-  double initial_ratio;
-  double min_ratio;
+  double initial_ratio, min_ratio;
   double ratio;  // share of a sequence's remaining output that is expected to be used
 
   Impl(const SchedulerOptions& o, PagePool& p, PrefixCache& c, const Clock& k)
