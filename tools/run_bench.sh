@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p build/bench
-quick=(--quick); [[ ${FULL:-0} == 1 ]] && quick=()
+detail=(--quick); repetitions=1
+[[ ${FULL:-0} == 1 ]] && detail=() && repetitions=5
 
 if [[ ${PEER:-0} == 1 ]]; then
   requirements=bench/llama_cpp/requirements.txt
@@ -16,8 +17,8 @@ if [[ ${PEER:-0} == 1 ]]; then
   fi
 fi
 
-build/fathom bench kernels "${quick[@]}" --json build/bench/kernels.json
+build/fathom bench kernels "${detail[@]}" --json build/bench/kernels.json
 peer=(--without-peer)
 [[ -x build/venv-peer/bin/python ]] && peer=(--python build/venv-peer/bin/python --gguf-folder build/bench)
-python3 bench/llama_cpp/compare.py "${quick[@]}" "${peer[@]}" --json build/bench/models.json
+python3 bench/llama_cpp/compare.py --repetitions $repetitions "${peer[@]}" --json build/bench/models.json
 echo "fathom: bench/compare.py OLD.json NEW.json sets two such files side by side"

@@ -14,14 +14,14 @@ import json
 import math
 import pathlib
 import re
-import socket
 import statistics
 import subprocess
+import sys
 import tempfile
-import time
-import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+from server import Server  # noqa: E402
 DEMO = ROOT / "demo"
 MODEL_M = ROOT / "bench" / "models" / "m"
 TOP = 64
@@ -38,37 +38,6 @@ FORMATS = [
 ]
 
 
-class Server:
-    def __init__(self, fathom, model, flags):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.process = subprocess.Popen([fathom, "launch_server", "--model-path", model, "--port", str(self.port),
-                                         "--log-level", "warning", *flags])
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2).read()
-                return
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"{model} cannot be served")
-                time.sleep(0.1)
-
-    def post(self, path, body):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=600) as answer:
-            return json.load(answer)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(60)
-
-
 def number(text):
     found = re.findall(r"####\s*(-?\d+)", text)
     return found[-1] if found else None
@@ -81,7 +50,7 @@ def in_parallel(function, items, at_once=32):
 
 def accuracy(server, problems):
     def right(problem):
-        answer = server.post("/v1/chat/completions", {
+        answer = server.post_json("/v1/chat/completions", {
             "model": "demo", "temperature": 0, "max_tokens": 160,
             "messages": [{"role": "user", "content": problem["question"]}]})
         return number(answer["choices"][0]["message"]["content"]) == number(problem["answer"])
@@ -92,8 +61,8 @@ def answers(server, problems):
     """Token ids of prompt and greedy answer: the texts over which models are compared."""
     def ids(problem):
         text = f"<｜begin▁of▁sentence｜><｜User｜>{problem['question']}<｜Assistant｜><think>\n"
-        prompt = server.post("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
-        out = server.post("/generate", {"input_ids": prompt,
+        prompt = server.post_json("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
+        out = server.post_json("/generate", {"input_ids": prompt,
                                         "sampling_params": {"temperature": 0, "max_new_tokens": 100}})
         return prompt + out["output_ids"], len(prompt)
     return in_parallel(ids, problems)
@@ -103,7 +72,7 @@ def distributions(server, texts):
     """Per text and answer position: {token: log probability} of the likeliest tokens."""
     def tops(text):
         ids, start = text
-        out = server.post("/generate", {"input_ids": ids, "return_logprob": True, "logprob_start_len": start,
+        out = server.post_json("/generate", {"input_ids": ids, "return_logprob": True, "logprob_start_len": start,
                                         "top_logprobs_num": TOP,
                                         "sampling_params": {"temperature": 0, "max_new_tokens": 1}})
         return [{t: p for p, t, _ in tops} for tops in out["meta_info"]["input_top_logprobs"] if tops]
@@ -159,7 +128,7 @@ def measure(args):
                 model = scratch / name.replace(" ", "-")
                 subprocess.run([args.fathom, "convert", DEMO / "bf16", model, "--to", *convert], check=True,
                                stdout=subprocess.DEVNULL)
-            with Server(args.fathom, model, flags) as server:
+            with Server(args.fathom, model, *flags) as server:
                 texts = texts or answers(server, problems[:8 if args.quick else 40])
                 seen = distributions(server, texts)
                 reference = reference or seen

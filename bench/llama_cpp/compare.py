@@ -47,12 +47,10 @@ def main():
     parser.add_argument("--without-peer", action="store_true", help="Fathom alone, against the machine's limit")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one repetition")
     parser.add_argument("--gguf-folder", help="keep the GGUF files here (8 GB)")
     parser.add_argument("--only", action="append", help="run this case only; may be given again")
     parser.add_argument("--json")
     args = parser.parse_args()
-    repetitions = 1 if args.quick else args.repetitions
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(args.gguf_folder or scratch)
@@ -66,7 +64,7 @@ def main():
             shape = ["--batch-size", str(batch), "--input-len", str(length), "--output-len", str(output)]
             file = pathlib.Path(scratch) / "results.jsonl"
             ours, theirs, share = [], [], []
-            for _ in range(repetitions):
+            for _ in range(args.repetitions):
                 own = last_result([args.fathom, "bench_one_batch", "--model-path", MODEL, "--load-format", "dummy",
                                    "--skip-tokenizer-init", "--log-level", "error", "--threads", args.threads,
                                    "--result-filename", file, *shape, *FLAGS[fmt]], file)

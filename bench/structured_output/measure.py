@@ -14,13 +14,13 @@ import concurrent.futures
 import gzip
 import json
 import pathlib
-import socket
-import subprocess
+import sys
 import tempfile
-import time
-import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+from server import Server  # noqa: E402
+
 VOCABULARY = 129280
 SCHEMA = {"type": "object", "properties": {
     "name": {"type": "string"}, "mail": {"type": "string", "format": "email"}, "born": {"type": "string", "format": "date-time"},
@@ -30,40 +30,17 @@ SCHEMA = {"type": "object", "properties": {
     "required": ["name", "mail", "born", "tags", "notes"]}
 
 
-class Server:
-    def __init__(self, fathom, model, *flags):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.process = subprocess.Popen([fathom, "launch_server", "--model-path", model, "--port", str(self.port),
-                                         "--log-level", "warning", *flags])
-        deadline = time.monotonic() + 300
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2).read()
-                return
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"{model} cannot be served")
-                time.sleep(0.1)
-
-    def post(self, path, body):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=600) as answer:
-            return answer.read()
-
-    def generate(self, seed, tokens, **params):
-        return json.loads(self.post("/generate", {"text": "A person as JSON:", "sampling_params": {
-            "temperature": 1, "sampling_seed": seed, "max_new_tokens": tokens, **params}}))
+def generate(server, seed, tokens, **params):
+    return server.post_json("/generate", {"text": "A person as JSON:", "sampling_params": {
+        "temperature": 1, "sampling_seed": seed, "max_new_tokens": tokens, **params}})
 
 
 def profiled(server, folder, batch, tokens, **params):
     """Seconds of each phase of each decode step."""
-    server.generate(0, 4, **params)  # compiled now
+    generate(server, 0, 4, **params)  # compiled now
     server.post("/start_profile", {"output_dir": str(folder), "profile_id": f"batch-{batch}"})
     with concurrent.futures.ThreadPoolExecutor(batch) as pool:
-        list(pool.map(lambda seed: server.generate(seed, tokens, **params), range(batch)))
+        list(pool.map(lambda seed: generate(server, seed, tokens, **params), range(batch)))
     server.post("/stop_profile", {})
     trace = json.loads(gzip.open(next(folder.glob(f"batch-{batch}-*"))).read())
     steps = collections.defaultdict(dict)
@@ -86,8 +63,7 @@ def main():
         folder = pathlib.Path(name)
         config = json.loads((ROOT / "bench" / "models" / "m" / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, "vocab_size": VOCABULARY}))
-        server = Server(options.fathom, folder, "--load-format", "dummy", "--tokenizer-path", options.tokenizer)
-        try:
+        with Server(options.fathom, folder, "--load-format", "dummy", "--tokenizer-path", options.tokenizer) as server:
             print("| sequences | steps | step, median | waiting for masks, median | p99 | share of the steps |")
             print("|---|---|---|---|---|---|")
             for batch in options.batch:
@@ -97,9 +73,6 @@ def main():
                 at = lambda values, share: values[int(share * (len(values) - 1))] * 1e3
                 print(f"| {batch} | {len(steps)} | {at(whole, .5):.1f} ms | {at(waits, .5):.3f} ms | {at(waits, .99):.3f} ms | "
                       f"{100 * sum(waits) / sum(whole):.2f} % |")
-        finally:
-            server.process.terminate()
-            server.process.wait()
 
 
 if __name__ == "__main__":

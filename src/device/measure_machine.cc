@@ -182,11 +182,9 @@ Result<MachineLimits> measure_machine(Exec& exec) {
   exec.parallel(kBytes, [&](Range r, int) {
     std::memset(buffer.data() + r.begin, 1, static_cast<size_t>(r.size()));
   });
-  const ReadLoop read_all = widest_read();
-  const double read = best_seconds(exec, [&] {
-    exec.parallel(kBytes,
-                  [&](Range r, int) { sink += read_all(buffer.data() + r.begin, r.size()); });
-  });
+  const std::span<const std::byte> whole(buffer.data(), buffer.size());
+  double read = 0;
+  for (int i = 0; i < kRepetitions; ++i) read = std::max(read, read_speed(exec, {&whole, 1}));
   const auto per_second = [&](const FmaLoop& loop) {
     const double time = best_seconds(exec, [&] {
       exec.parallel(exec.threads(), [&](Range, int) { sink += loop.run() > 0 ? 1 : 0; });
@@ -195,7 +193,7 @@ Result<MachineLimits> measure_machine(Exec& exec) {
   };
   const bool bf16 = __builtin_cpu_supports("avx512bf16");
   const bool vnni = __builtin_cpu_supports("avx512vnni");
-  return MachineLimits{.read_bytes_per_second = kBytes / read,
+  return MachineLimits{.read_bytes_per_second = read,
                        .fma_flops_per_second = per_second(widest_fma()),
                        .bf16_flops_per_second = bf16 ? per_second({dot_bf16, 32}) : 0,
                        .int8_ops_per_second = vnni ? per_second({dot_int8, 64}) : 0};

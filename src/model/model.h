@@ -42,7 +42,7 @@ class Model {
   // Bytes of weights that the decode of a single row reads: of the experts, its top k.
   virtual int64_t bytes_per_token() const = 0;
   // The numbers of all matrices, where they lie: for those who measure how fast they can be read.
-  virtual std::vector<std::span<const std::byte>> weights() const = 0;
+  virtual std::vector<std::span<const std::byte>> weights() = 0;
 
   // Logits of batch.logit_rows, in order: [logit_rows.size(), vocab_size] FP32 into `logits`.
   // Writes the new rows' latents into the pool. Cannot fail.

@@ -83,18 +83,23 @@ constexpr std::string_view kTools = R"({"anyOf": [{"type": "null"}, {"type": "ar
 
 // The functions below follow the readers of src/api.
 
+Members penalties_and_stops() {
+  return Members()
+      .field("min_p", R"({"type": ["number", "null"], "minimum": 0, "maximum": 1})")
+      .field("frequency_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
+      .field("presence_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
+      .field("repetition_penalty",
+             R"({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 2})")
+      .field("stop", kStrings);
+}
+
 Members sampling() {  // read_sampling
   return Members()
       .field("temperature", R"({"type": ["number", "null"], "minimum": 0})")
       .field("top_p", R"({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1})")
       .field("top_k", R"({"type": ["integer", "null"], "minimum": -1, "maximum": 2147483647,
                           "not": {"const": 0}})")
-      .field("min_p", R"({"type": ["number", "null"], "minimum": 0, "maximum": 1})")
-      .field("frequency_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
-      .field("presence_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
-      .field("repetition_penalty",
-             R"({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 2})")
-      .field("stop", kStrings)
+      .add(penalties_and_stops())
       .field("stop_regex", kStrings)
       .field("stop_token_ids", kIds)
       .flag("ignore_eos")
@@ -282,12 +287,7 @@ std::string responses() {
           "content": {"type": "string"}}}}]})")
       .text("instructions")
       .integer("max_output_tokens", 1, kInt32Max)
-      .field("min_p", R"({"type": ["number", "null"], "minimum": 0, "maximum": 1})")
-      .field("frequency_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
-      .field("presence_penalty", R"({"type": ["number", "null"], "minimum": -2, "maximum": 2})")
-      .field("repetition_penalty",
-             R"({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 2})")
-      .field("stop", kStrings)
+      .add(penalties_and_stops())
       .integer("min_tokens", 0, kInt32Max)
       .field("include", R"({"anyOf": [{"type": "null"}, {"type": "array",
                             "items": {"type": "string"}}]})")

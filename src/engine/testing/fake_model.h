@@ -48,7 +48,7 @@ class FakeModel final : public Model {
   const ModelConfig& config() const override { return config_; }
   int64_t weight_bytes() const override { return 0; }
   int64_t bytes_per_token() const override { return 0; }
-  std::vector<std::span<const std::byte>> weights() const override { return {}; }
+  std::vector<std::span<const std::byte>> weights() override { return {}; }
 
   void forward(const ForwardBatch& batch, KvPool&, Compute&, Arena&, float* logits) override {
     if (before_) before_(batch);

@@ -57,18 +57,12 @@ class DeepseekModel final : public Model {
         checkpoint_(std::move(checkpoint)),
         rotary_(std::move(rotary)),
         head_(c_.tie_word_embeddings ? w_.embed.view : w_.head.view) {
-    LoadedBytes counter;
-    visit(w_, c_, counter);
-    for (const LayerWeights& layer : w_.layers) {
-      counter.add(layer.attention.key_up);
-      counter.add(layer.attention.value_up);
-    }
-    weight_bytes_ = counter.bytes;
-    weights_ = std::move(counter.ranges);
+    const LoadedBytes loaded = survey();
+    weight_bytes_ = loaded.bytes;
     // A row reads one line of the embedding, and its experts only.
-    bytes_per_token_ = counter.bytes - counter.expert_bytes;
+    bytes_per_token_ = loaded.bytes - loaded.expert_bytes;
     if (c_.gate.experts > 0) {
-      bytes_per_token_ += counter.expert_bytes / c_.gate.experts * c_.gate.top_k;
+      bytes_per_token_ += loaded.expert_bytes / c_.gate.experts * c_.gate.top_k;
     }
     if (!c_.tie_word_embeddings) bytes_per_token_ -= matrix_bytes(w_.embed.view);
   }
@@ -76,7 +70,7 @@ class DeepseekModel final : public Model {
   const ModelConfig& config() const override { return c_; }
   int64_t weight_bytes() const override { return weight_bytes_; }
   int64_t bytes_per_token() const override { return bytes_per_token_; }
-  std::vector<std::span<const std::byte>> weights() const override { return weights_; }
+  std::vector<std::span<const std::byte>> weights() override { return survey().ranges; }
   void forward(const ForwardBatch& batch, KvPool& kv, Compute& compute, Arena& arena,
                float* logits) override;
   const float* hidden() const override { return hidden_; }
@@ -85,6 +79,15 @@ class DeepseekModel final : public Model {
   void set_tap(Tap tap) override { tap_ = std::move(tap); }
 
  private:
+  LoadedBytes survey() {
+    LoadedBytes loaded;
+    visit(w_, c_, loaded);
+    for (const LayerWeights& layer : w_.layers) {
+      loaded.add(layer.attention.key_up);
+      loaded.add(layer.attention.value_up);
+    }
+    return loaded;
+  }
   // y = attention(x).  x, y: [T, hidden]
   void attention(const Step& s, int32_t layer, const float* x, float* y);
   // Rotated queries, [T, heads, nope + rope], and the new latents stored in the pool.
@@ -107,7 +110,6 @@ class DeepseekModel final : public Model {
   MatrixView head_;
   int64_t weight_bytes_ = 0;
   int64_t bytes_per_token_ = 0;
-  std::vector<std::span<const std::byte>> weights_;
   const float* hidden_ = nullptr;
   Tap tap_;
   std::vector<GroupedLinear> groups_;  // reused between steps

@@ -72,13 +72,13 @@ struct F8Rows {
   }
   F8Rows from(int64_t j) const { return {w, tile_.from(j)}; }
   const Spread& tile() const { return tile_; }
-  const uint8_t* at(int j, int32_t k) const { return codes + j * stride + k; }
+  const uint8_t* at(int j, int64_t k) const { return codes + j * stride + k; }
   Pair both(int j, int32_t k) const {
     __m512i first, second;
     f8::widen(_mm512_loadu_si512(at(j, k)), first, second);
     return {(B)first, (B)second};
   }
-  void prefetch(int j, int64_t k) const { __builtin_prefetch(codes + j * stride + k); }
+  void prefetch(int j, int64_t k) const { __builtin_prefetch(at(j, k)); }
   B part(int j, int32_t k, int n) const {
     return (B)f8::widen(_mm256_maskz_loadu_epi8(mask(n), at(j, k)));
   }
