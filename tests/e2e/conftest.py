@@ -12,6 +12,9 @@ import urllib.request
 
 import pytest
 
+# Seconds after which something is stuck: far more than it takes, also under a sanitizer on a busy machine.
+STUCK = 300
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FATHOM = pathlib.Path(os.environ.get("FATHOM_BUILD", ROOT / "build")) / "fathom"
 DEMO = ROOT / "demo" / "bf16"
@@ -41,7 +44,7 @@ class Server:
             env=environment(env), stderr=open(log, "w") if log else None)
         self.wait_ready()
 
-    def wait_ready(self, seconds=120):
+    def wait_ready(self, seconds=STUCK):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -55,7 +58,7 @@ class Server:
             time.sleep(0.05)
         raise RuntimeError("the server did not become ready")
 
-    def request(self, method, path, body=None, headers=None, timeout=120):
+    def request(self, method, path, body=None, headers=None, timeout=STUCK):
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method,
                                          headers={"Content-Type": "application/json", **(headers or {})})
@@ -82,7 +85,7 @@ class Server:
         """Running and waiting requests, and tokens in use."""
         return self.get("/get_load")[0]
 
-    def wait_idle(self, seconds=20):
+    def wait_idle(self, seconds=STUCK):
         deadline = time.monotonic() + seconds
         while self.load()["num_reqs"] > 0:
             assert time.monotonic() < deadline, "requests are still running"
@@ -91,7 +94,7 @@ class Server:
     def stop(self, expect=0):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=60) == expect
+        assert self.process.wait(timeout=STUCK) == expect
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +128,7 @@ def launch():
             server.stop()
 
 
-def run_fathom(*args, timeout=60, env=None):
+def run_fathom(*args, timeout=STUCK, env=None):
     """A command that is expected to end: (exit code, stdout + stderr)."""
     run = subprocess.run([FATHOM, *map(str, args)], capture_output=True, text=True, timeout=timeout,
                          env=environment(env))

@@ -2,11 +2,13 @@
 import concurrent.futures
 import time
 
+from conftest import STUCK
+
 LONG = {"max_new_tokens": 3000, "ignore_eos": True, "temperature": 0}
 
 
 def wait_for_load(server, sequences):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + STUCK
     while server.load()["num_reqs"] != sequences:
         assert time.monotonic() < deadline, server.load()
         time.sleep(0.01)
@@ -26,7 +28,7 @@ def abort(server, **body):
 
 
 def reason(future):
-    return future.result(timeout=20)["meta_info"]["finish_reason"]
+    return future.result(timeout=STUCK)["meta_info"]["finish_reason"]
 
 
 def test_a_prefix_aborts_its_requests_alone(demo):
@@ -44,7 +46,7 @@ def test_a_prefix_aborts_its_requests_alone(demo):
 def test_a_batch_is_aborted_by_its_name(demo):
     (batch,) = running(demo, [("/generate", {"text": ["a", "b"], "rid": "batch", "sampling_params": LONG})], sequences=2)
     abort(demo, rid="batch")
-    answers = batch.result(timeout=20)
+    answers = batch.result(timeout=STUCK)
     assert [answer["meta_info"]["id"] for answer in answers] == ["batch_0", "batch_1"]
     assert all(answer["meta_info"]["finish_reason"]["type"] == "abort" for answer in answers)
     demo.wait_idle()
@@ -66,7 +68,7 @@ def test_all_routes_are_aborted_together(demo):
     abort(demo, rid="")  # nothing
     wait_for_load(demo, 3)
     abort(demo, abort_all=True)
-    chat, message, response = (future.result(timeout=20) for future in futures)
+    chat, message, response = (future.result(timeout=STUCK) for future in futures)
     assert chat["choices"][0]["finish_reason"] == "abort" and chat["usage"]["completion_tokens"] > 0
     assert message["stop_reason"] == "end_turn" and message["content"]
     assert response["status"] == "incomplete" and response["incomplete_details"] == {"reason": "aborted"}

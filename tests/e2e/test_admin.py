@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from conftest import DEMO, GOLDEN
+from conftest import DEMO, GOLDEN, STUCK
 
 BODY = {"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 8, "ignore_eos": True, "temperature": 0}}
 
@@ -19,7 +19,7 @@ def later(server, body):
     return thread, answers
 
 
-def wait_for(check, seconds=20):
+def wait_for(check, seconds=STUCK):
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from conftest import STUCK
+
 API = pathlib.Path(__file__).parents[1] / "api"
 CASES = [case for file in sorted((API / "cases").glob("*.json")) for case in json.loads(file.read_text(encoding="utf-8"))]
 SITUATIONS = sorted(file.stem for file in (API / "situations").glob("*.json"))
@@ -55,7 +57,7 @@ def answer_of(server, request):
     """(status, headers by lower-case name, body) of a case's request."""
     body = request["raw_body"].encode() if "raw_body" in request else request["body"]
     data = body if isinstance(body, (bytes, type(None))) else json.dumps(body)
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=STUCK)
     connection.request(request["method"], request["path"], data, request.get("headers", {"Content-Type": "application/json"}))
     answer = connection.getresponse()
     text = answer.read().decode()
@@ -85,7 +87,7 @@ def test_case(request, case):
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + STUCK
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -106,7 +108,7 @@ def test_situation(launch, name):
         pool.submit(answer_of, server, one["request"])
     for want, answer in background:
         if want:
-            check_answer(want, answer.result(timeout=60))
+            check_answer(want, answer.result(timeout=STUCK))
     if "signal" in situation:
         server.process.send_signal(signal.Signals[situation["signal"]])
         wait_until(lambda: answer_of(server, {"method": "GET", "path": "/ping", "body": None})[0] != 200)

@@ -5,12 +5,12 @@ import subprocess
 
 import pytest
 
-from conftest import FATHOM
+from conftest import FATHOM, STUCK
 
 
 def bench(*args):
     return subprocess.run([FATHOM, "bench_one_batch", "--log-level", "error", *args], capture_output=True, text=True,
-                          timeout=120)
+                          timeout=STUCK)
 
 
 def test_every_combination_is_reported(tmp_path):

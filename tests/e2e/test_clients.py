@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import DEMO, ROOT
+from conftest import DEMO, ROOT, STUCK
 
 CLIENTS = ROOT / "tests" / "clients"
 PYTHON = ROOT / "build" / "venv-clients" / "bin" / "python"
@@ -18,7 +18,7 @@ MISSING = "the clients are not installed: run tools/install_deps.sh test"
 
 
 def run(command, url, tmp_path, **env):
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600,
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=4 * STUCK,
                             env={**os.environ, "FATHOM_URL": url, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path), **env})
     assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-4000:]
 

@@ -22,7 +22,7 @@ MTP = f"model.layers.{LAYERS}."  # of the golden BF16 model
 
 
 def convert(source, out, to, *flags, code=0):
-    got, text = run_fathom("convert", source, out, "--to", to, *flags, timeout=300)
+    got, text = run_fathom("convert", source, out, "--to", to, *flags)
     assert got == code, text
     return text
 

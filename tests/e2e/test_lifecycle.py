@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 
-from conftest import run_fathom
+from conftest import STUCK, run_fathom
 
 
 def test_dry_run_prints_the_plan_and_exits():
@@ -37,7 +37,7 @@ def test_metrics_count_a_request(demo):
 
     before = value("sglang:num_requests_total"), value("sglang:generation_tokens_total")
     demo.generate(text="Hello", sampling_params={"max_new_tokens": 3, "ignore_eos": True})
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + STUCK
     while value("sglang:num_requests_total") < before[0] + 1 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert value("sglang:num_requests_total") == before[0] + 1
@@ -71,7 +71,7 @@ def test_sigterm_finishes_running_requests(launch):
         thread.join()
     assert [status for status, _ in answers] == [200] * 4
     assert all(json.loads(text)["meta_info"]["completion_tokens"] == 400 for _, text in answers)
-    assert server.process.wait(timeout=30) == 0
+    assert server.process.wait(timeout=STUCK) == 0
 
 
 def test_kill_and_restart_on_the_same_port(launch):
@@ -81,7 +81,7 @@ def test_kill_and_restart_on_the_same_port(launch):
     expected = server.generate(**json.loads(body))["text"]
 
     def ask(times):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=STUCK)
         for _ in range(times):
             connection.request("POST", "/generate", body, {"Content-Type": "application/json"})
             answer = connection.getresponse()

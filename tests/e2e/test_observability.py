@@ -6,7 +6,7 @@ import re
 import threading
 import time
 
-from conftest import ROOT
+from conftest import ROOT, STUCK
 
 TINY = {"text": "Hello", "sampling_params": {"max_new_tokens": 4, "ignore_eos": True}}
 
@@ -28,7 +28,7 @@ def metrics_of(server):
     return samples(text)
 
 
-def eventually(check, seconds=20):
+def eventually(check, seconds=STUCK):
     deadline = time.monotonic() + seconds
     while True:
         value = check()

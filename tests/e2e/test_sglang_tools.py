@@ -8,10 +8,10 @@ import urllib.request
 
 import pytest
 
-from conftest import DEMO, ROOT, Server, free_port
+from conftest import DEMO, ROOT, STUCK, Server, free_port
 
 
-def run(*command, timeout=300, cwd=None):
+def run(*command, timeout=STUCK, cwd=None):
     done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True, timeout=timeout, cwd=cwd)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -47,10 +47,10 @@ def test_router_survives_a_lost_server(launch):
     def chat():
         request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(body).encode(),
                                          {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=STUCK) as answer:
             return json.loads(answer.read())["choices"][0]["message"]["content"]
 
-    def eventually(seconds=60):
+    def eventually(seconds=STUCK):
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -68,4 +68,4 @@ def test_router_survives_a_lost_server(launch):
         assert all(eventually() == text for _ in range(10))
     finally:
         router.terminate()
-        router.wait(timeout=30)
+        router.wait(timeout=STUCK)

@@ -6,7 +6,7 @@ import subprocess
 import urllib.request
 
 import pytest
-from conftest import free_port, run_fathom
+from conftest import STUCK, free_port, run_fathom
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def https(certificate):
     cert, key = certificate
 
     class TlsServer(Server):
-        def wait_ready(self, seconds=120):
+        def wait_ready(self, seconds=STUCK):
             self.url = f"https://127.0.0.1:{self.port}"
             self.context = ssl.create_default_context(cafile=str(cert))
             urllib.request.install_opener(urllib.request.build_opener(urllib.request.HTTPSHandler(context=self.context)))
@@ -72,7 +72,7 @@ def test_a_client_that_leaves_frees_the_engine(https):
 
 
 def test_plain_http_and_silence_are_turned_away(https):
-    with socket.create_connection(("127.0.0.1", https.port), timeout=20) as s:
+    with socket.create_connection(("127.0.0.1", https.port), timeout=STUCK) as s:
         s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = b""
         try:
@@ -81,7 +81,7 @@ def test_plain_http_and_silence_are_turned_away(https):
         except ConnectionResetError:
             pass
         assert b"HTTP" not in answer
-    with socket.create_connection(("127.0.0.1", https.port), timeout=40) as s:
+    with socket.create_connection(("127.0.0.1", https.port), timeout=STUCK) as s:
         assert s.recv(1) == b""  # the handshake has 10 seconds
     assert https.generate(**BODY)
 
