@@ -167,8 +167,8 @@ class ApiServerTest : public testing::Test {
 
   EngineScript script_;
   std::mutex mutex_;
-  std::vector<std::shared_ptr<http::Channel<int>>> waiting_;
   std::unique_ptr<ApiServer> server_;
+  std::vector<std::shared_ptr<http::Channel<int>>> waiting_;  // their timers live in the server
 };
 
 TEST_F(ApiServerTest, BeforeTheModelIsLoadedEverythingIs503) {
