@@ -25,6 +25,20 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
       for (int j = 0; j < W; ++j) acc[r][j] = Loader::kScaled ? V::zero() : total[r][j];
     }
     int32_t k = k0;
+    if constexpr (Loader::kPairs) {
+      for (; k + 2 * V::kLanes <= stop; k += 2 * V::kLanes) {
+#pragma GCC unroll 8
+        for (int j = 0; j < W; ++j) {
+          F first, second;
+          load.both(j, k, first, second);
+#pragma GCC unroll 8
+          for (int r = 0; r < R; ++r) {
+            acc[r][j] = V::fma(V::load(x[r] + k), first, acc[r][j]);
+            acc[r][j] = V::fma(V::load(x[r] + k + V::kLanes), second, acc[r][j]);
+          }
+        }
+      }
+    }
     for (; k + V::kLanes <= stop; k += V::kLanes) {
       F w[W];
 #pragma GCC unroll 8
@@ -101,6 +115,7 @@ static void product(const Loader& weights, int32_t count, const Rows& rows, int3
 template <class Raw>
 struct Panel {
   static constexpr bool kScaled = Raw::kScaled;
+  static constexpr bool kPairs = false;
   Raw raw;
   const float* rows;
   int64_t stride;
@@ -163,6 +178,7 @@ static void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratc
 // Weight rows that are plain FP32 in memory.
 struct F32Rows {
   static constexpr bool kScaled = false;
+  static constexpr bool kPairs = false;  // whether two vectors are widened together
   static constexpr bool kPacked = false;
   const float* data;
   int64_t stride;
@@ -180,6 +196,7 @@ struct F32Rows {
 template <class Convert>
 struct HalfRows {
   static constexpr bool kScaled = false;
+  static constexpr bool kPairs = false;
   static constexpr bool kPacked = true;
   const uint16_t* data;
   int64_t stride;
@@ -199,6 +216,7 @@ struct HalfRows {
 template <class Decode>
 struct CodedRows {
   static constexpr bool kScaled = true;
+  static constexpr bool kPairs = Decode::kFormat == WeightFormat::kF8;
   static constexpr bool kPacked = true;
   const MatrixView& w;
   Spread rows;
@@ -226,6 +244,9 @@ struct CodedRows {
   F part(int j, int32_t k, int n, int32_t b) const {
     return Decode::part(codes + j * stride, k, n, zero(j, b));
   }
+  void both(int j, int32_t k, F& first, F& second) const {
+    F8::both(codes + j * stride + k, first, second);
+  }
   void prefetch(int32_t k) const { __builtin_prefetch(codes + k + 1024); }
   float zero(int j, int32_t b) const {
     return Decode::kFormat == WeightFormat::kI4 && w.zero ? zeros[j][b] : 8.0f;
@@ -235,14 +256,15 @@ struct CodedRows {
       const uint8_t code = w.scale8[rows.row(j) * ((w.in + 15) / 16) + b];
       return V::first(f8_part(&code, 1)) * (0.5f * w.global_scale);
     }
-    return scales[j][b];
+    return Decode::kFormat == WeightFormat::kF8 ? scales[j][b] * F8::kUnit : scales[j][b];
   }
 };
 
+// In units of F8::kUnit.
 struct F8Decode {
   static constexpr WeightFormat kFormat = WeightFormat::kF8;
-  static F full(const uint8_t* row, int32_t k, float) { return f8_full(row + k); }
-  static F part(const uint8_t* row, int32_t k, int n, float) { return f8_part(row + k, n); }
+  static F full(const uint8_t* row, int32_t k, float) { return F8::full(row + k); }
+  static F part(const uint8_t* row, int32_t k, int n, float) { return F8::part(row + k, n); }
 };
 
 struct I8Decode {

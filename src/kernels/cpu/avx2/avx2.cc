@@ -111,27 +111,38 @@ struct F16 {
   static F part(const uint16_t* p, int n) { return _mm256_cvtph_ps(partial(p, n)); }
 };
 
-// E4M3 codes to FP32. Subnormals come from a table, because denormals are flushed here.
-F f8_widen(__m128i codes) {
-  const __m256i c = _mm256_cvtepu8_epi32(codes);
-  const __m256i magnitude = _mm256_and_si256(c, _mm256_set1_epi32(0x7f));
-  const F normal = _mm256_castsi256_ps(
-      _mm256_add_epi32(_mm256_slli_epi32(magnitude, 20), _mm256_set1_epi32(120 << 23)));
-  const F table = _mm256_setr_ps(0, 0x1p-9f, 0x2p-9f, 0x3p-9f, 0x4p-9f, 0x5p-9f, 0x6p-9f, 0x7p-9f);
-  const F small = _mm256_permutevar8x32_ps(table, magnitude);
-  const __m256i subnormal = _mm256_cmpgt_epi32(_mm256_set1_epi32(8), magnitude);
-  const __m256i nan = _mm256_cmpeq_epi32(magnitude, _mm256_set1_epi32(0x7f));
-  F value = _mm256_blendv_ps(normal, small, _mm256_castsi256_ps(subnormal));
-  value = _mm256_blendv_ps(value, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)),
-                           _mm256_castsi256_ps(nan));
-  const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(c, _mm256_set1_epi32(0x80)), 24);
-  return _mm256_or_ps(value, _mm256_castsi256_ps(sign));
-}
+// E4M3 codes are FP16 with three bits of mantissa, but for the bias of the exponent: shifted into
+// place they are numbers 2^8 too small, subnormals included (F16C never flushes them).
+struct F8 {
+  static constexpr float kUnit = 256;
+  static F full(const uint8_t* p) { return widen(V::load_bytes(p)); }
+  static F part(const uint8_t* p, int n) { return widen(partial(p, n)); }
+  static void both(const uint8_t* p, F& first, F& second) {
+    const __m256i codes =
+        _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m256i twice = _mm256_slli_epi16(codes, 7);  // the sign in bits 14 and 15
+    const __m256i magnitude = _mm256_and_si256(twice, _mm256_set1_epi16(kLargest));
+    const __m256i nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(kLargest));
+    const __m256i halves =
+        _mm256_or_si256(_mm256_and_si256(twice, _mm256_set1_epi16(~0x4000)), nan);
+    first = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+    second = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
+  }
+
+ private:
+  static constexpr int16_t kLargest = 0x7f << 7;  // NaN
+  static F widen(__m128i codes) {
+    const __m128i twice = _mm_slli_epi16(_mm_cvtepi8_epi16(codes), 7);
+    const __m128i magnitude = _mm_and_si128(twice, _mm_set1_epi16(kLargest));
+    const __m128i nan = _mm_cmpeq_epi16(magnitude, _mm_set1_epi16(kLargest));
+    return _mm256_cvtph_ps(_mm_or_si128(_mm_and_si128(twice, _mm_set1_epi16(~0x4000)), nan));
+  }
+};
 F f8_full(const uint8_t* p) {
-  return f8_widen(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return V::mul(F8::full(p), V::set1(F8::kUnit));
 }
 F f8_part(const uint8_t* p, int n) {
-  return f8_widen(partial(p, n));
+  return V::mul(F8::part(p, n), V::set1(F8::kUnit));
 }
 
 // Bytes and 32-bit integers. VPMADDUBSW adds pairs with 16 bits: 4-bit codes (at most 24 x 127,

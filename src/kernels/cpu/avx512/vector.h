@@ -105,6 +105,15 @@ inline F f8_full(const uint8_t* p) {
 inline F f8_part(const uint8_t* p, int n) {
   return f8_widen(_mm_maskz_loadu_epi8(V::mask(n), p));
 }
+struct F8 {
+  static constexpr float kUnit = 1;
+  static F full(const uint8_t* p) { return f8_full(p); }
+  static F part(const uint8_t* p, int n) { return f8_part(p, n); }
+  static void both(const uint8_t* p, F& first, F& second) {
+    first = f8_full(p);
+    second = f8_full(p + V::kLanes);
+  }
+};
 
 }  // namespace
 }  // namespace fathom::avx512
