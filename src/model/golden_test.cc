@@ -84,6 +84,22 @@ TEST_P(GoldenModel, BitsDependOnTheRowAlone) {
   expect_same(three, 129);
 }
 
+// Steps that are longer than a block of rows (model.cc): sequences that end and begin in the middle
+// of one.
+TEST(LongSteps, BlocksOfRowsCannotBeTold) {
+  std::vector<std::vector<int32_t>> prompts(3);
+  for (size_t p = 0; p < prompts.size(); ++p) {
+    for (size_t i = 0; i < 500; ++i) prompts[p].push_back(static_cast<int32_t>(7 + (i * 37 + p * 11) % 50));
+  }
+  Rig rig("v3-bf16", {.target = "auto", .kv = KvFormat::kBF16});
+  const auto together = rig.run({{prompts[0], 0, 0}, {prompts[1], 0, 512}, {prompts[2], 0, 1024}});
+  std::vector<std::vector<float>> alone;
+  for (size_t p = 0; p < prompts.size(); ++p) {
+    for (auto& row : rig.run({{prompts[p], 0, 512}})) alone.push_back(std::move(row));
+  }
+  EXPECT_EQ(together, alone);
+}
+
 // Compares tapped values with golden ones; says where the first difference is.
 void expect_near(const float* found, const float* want, int64_t rows, int64_t n, double tolerance,
                  const std::string& what) {

@@ -87,7 +87,7 @@ class Rig {
   std::unique_ptr<Model> model;
 
  private:
-  static constexpr int64_t kSlots = 512;
+  static constexpr int64_t kSlots = 2048;
 
   std::unique_ptr<Exec> exec_;
   std::shared_ptr<const FileSet> files_;

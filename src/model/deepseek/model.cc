@@ -48,6 +48,33 @@ struct Step {
   int32_t rows;
 };
 
+// A long step goes through each half of a layer in blocks of rows: the scratch is a block's, and a
+// block's activations stay in the caches. Rows are pure, so nobody can tell.
+constexpr int32_t kBlockRows = 1024;
+// An expert's weights are read once per block: there, blocks have rows enough to make it worthwhile.
+constexpr int32_t kRowsPerExpert = 128;
+
+int32_t moe_block_rows(const ModelConfig& c) {
+  if (c.gate.top_k == 0) return kBlockRows;
+  return std::max(kBlockRows, kRowsPerExpert * c.gate.experts / c.gate.top_k);
+}
+
+// Rows [first, first + rows) of a batch as a batch of their own. No logits: those are taken at the
+// end. `sequences` keeps the partition.
+ForwardBatch slice(const ForwardBatch& batch, int32_t first, int32_t rows,
+                   std::vector<SequenceRows>& sequences) {
+  sequences.clear();
+  for (SequenceRows s : batch.sequences) {
+    const int32_t begin = std::max(s.first_row, first);
+    const int32_t end = std::min(s.first_row + s.rows, first + rows);
+    if (begin >= end) continue;
+    sequences.push_back({begin - first, end - begin, s.first_position + begin - s.first_row, s.slots});
+  }
+  const auto from = static_cast<size_t>(first), count = static_cast<size_t>(rows);
+  return {batch.tokens.subspan(from, count), batch.positions.subspan(from, count),
+          batch.slots.subspan(from, count), sequences, {}};
+}
+
 class DeepseekModel final : public Model {
  public:
   DeepseekModel(const ModelConfig& config, Weights weights,
@@ -88,6 +115,16 @@ class DeepseekModel final : public Model {
     }
     return loaded;
   }
+  // body(step, x) for each block of at most `block` rows of the step and of x: [T, hidden].
+  template <class Body>
+  void for_each_block(const Step& s, int32_t block, float* x, Body&& body) {
+    if (s.rows <= block) return body(s, x);
+    for (int32_t first = 0; first < s.rows; first += block) {
+      const int32_t rows = std::min(block, s.rows - first);
+      const ForwardBatch part = slice(s.batch, first, rows, block_sequences_);
+      body(Step{part, s.kv, s.compute, s.arena, rows}, x + int64_t{first} * c_.hidden);
+    }
+  }
   // y = attention(x).  x, y: [T, hidden]
   void attention(const Step& s, int32_t layer, const float* x, float* y);
   // Rotated queries, [T, heads, nope + rope], and the new latents stored in the pool.
@@ -114,6 +151,7 @@ class DeepseekModel final : public Model {
   Tap tap_;
   std::vector<GroupedLinear> groups_;  // reused between steps
   std::vector<int32_t> first_of_expert_;
+  std::vector<SequenceRows> block_sequences_;
 };
 
 void DeepseekModel::forward(const ForwardBatch& batch, KvPool& kv, Compute& compute, Arena& arena,
@@ -125,26 +163,32 @@ void DeepseekModel::forward(const ForwardBatch& batch, KvPool& kv, Compute& comp
   hidden_ = hidden;
   Arena::Scope scope(arena);
   float* x = arena.take<float>(size);  // residual stream
-  float* normed = arena.take<float>(size);
-  float* delta = arena.take<float>(size);
+  const int64_t part = int64_t{std::min(s.rows, moe_block_rows(c_))} * c_.hidden;
+  float* normed = arena.take<float>(part);
+  float* delta = arena.take<float>(part);
 
   compute.embed({w_.embed.view, batch.tokens.data(), x, c_.hidden}, s.rows);
   for (int32_t l = 0; l < c_.layers; ++l) {
     const LayerWeights& layer = w_.layers[static_cast<size_t>(l)];
     tap("layer_input", l, x, s.rows, c_.hidden);
 
-    norm(s, x, layer.attention_norm, normed);
-    attention(s, l, normed, delta);
-    compute.add({x, c_.hidden, delta, c_.hidden, c_.hidden}, s.rows);
+    // In row order: a block sees the latents of those before it.
+    for_each_block(s, kBlockRows, x, [&](const Step& b, float* rows) {
+      norm(b, rows, layer.attention_norm, normed);
+      attention(b, l, normed, delta);
+      compute.add({rows, c_.hidden, delta, c_.hidden, c_.hidden}, b.rows);
+    });
     tap("attention_out", l, x, s.rows, c_.hidden);
 
-    norm(s, x, layer.ffn_norm, normed);
-    if (layer.mlp) {
-      mlp(s, *layer.mlp, normed, delta);
-    } else {
-      moe(s, l, normed, delta);
-    }
-    compute.add({x, c_.hidden, delta, c_.hidden, c_.hidden}, s.rows);
+    for_each_block(s, layer.mlp ? kBlockRows : moe_block_rows(c_), x, [&](const Step& b, float* rows) {
+      norm(b, rows, layer.ffn_norm, normed);
+      if (layer.mlp) {
+        mlp(b, *layer.mlp, normed, delta);
+      } else {
+        moe(b, l, normed, delta);
+      }
+      compute.add({rows, c_.hidden, delta, c_.hidden, c_.hidden}, b.rows);
+    });
   }
   tap("layer_input", c_.layers, x, s.rows, c_.hidden);
   norm(s, x, w_.norm, hidden);
@@ -359,15 +403,17 @@ void DeepseekModel::moe(const Step& s, int32_t l, const float* x, float* y) {
 // Mirrors the arena's takes above, widest path; FP32 and 32-bit ids are both 4 bytes.
 int64_t scratch_bytes(const ModelConfig& c, int32_t rows) {
   const int64_t t = rows;
+  const int64_t block = std::min(rows, kBlockRows);
+  const int64_t moe_block = std::min(rows, moe_block_rows(c));
   const int64_t attention =
-      t * (int64_t{c.heads} * (c.qk_nope + c.qk_rope + 2 * c.kv_lora_rank + c.v_head) +
+      block * (int64_t{c.heads} * (c.qk_nope + c.qk_rope + 2 * c.kv_lora_rank + c.v_head) +
            c.kv_lora_rank + c.qk_rope + c.q_lora_rank);
-  const int64_t dense = t * 2 * int64_t{c.dense_intermediate};
+  const int64_t dense = block * 2 * int64_t{c.dense_intermediate};
   const int64_t k = c.gate.top_k;
-  const int64_t moe = t * (c.gate.experts + 4 * k + 2 * k * c.moe_intermediate + k * c.hidden +
+  const int64_t moe = moe_block * (c.gate.experts + 4 * k + 2 * k * c.moe_intermediate + k * c.hidden +
                            c.hidden + 2 * int64_t{c.shared_experts} * c.moe_intermediate);
   constexpr int64_t kAlignmentSlack = 64 * 32;
-  return 4 * (4 * t * c.hidden + std::max({attention, dense, moe})) + kAlignmentSlack;
+  return 4 * (2 * (t + moe_block) * c.hidden + std::max({attention, dense, moe})) + kAlignmentSlack;
 }
 
 Result<std::unique_ptr<Model>> make_model(const ModelConfig& config, Weights weights,
