@@ -33,7 +33,7 @@ FORMATS = [
     ("INT8 channel", ["int8"], ["--quantization", "w8a8_int8"], ["--quantization", "w8a8_int8"]),
     ("INT8 block", ["int8-block"], [], ["--quantization", "blockwise_int8"]),
     ("INT4 group 128 (AWQ)", ["int4", "--group-size", "128"], [], ["--quantization", "awq"]),
-    ("INT4 group 64 (AWQ)", ["int4", "--group-size", "64"], [], None),
+    ("INT4 group 64 (AWQ)", ["int4", "--group-size", "64"], [], ["--torchao-config", "int4wo-64"]),
     ("NVFP4", ["nvfp4"], [], ["--quantization", "modelopt_fp4"]),
 ]
 

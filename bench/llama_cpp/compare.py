@@ -3,22 +3,31 @@
 
     compare.py [--python PYTHON-WITH-llama-cpp-python | --without-peer] [--repetitions 5] [--json OUT] [--only CASE]
 
-Bytes per weight are matched: BF16 with BF16, INT8 and FP8 with Q8_0, INT4 with Q4_0. Medians of the ratios
-Fathom / llama.cpp; above 1 Fathom is faster.
+Bytes per weight are matched, also in the output head, which GGUF files quantise: BF16 with BF16, INT8 and FP8 with
+Q8_0, INT4 with Q4_0. Medians of the ratios Fathom / llama.cpp; above 1 Fathom is faster.
+
+The case of clients sends chat-sized requests to a Fathom server at once, over HTTP; for llama.cpp it is the same
+work as one batch, without a server: more than its server could do.
 """
 import argparse
+import concurrent.futures
 import json
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(ROOT / "bench"))
+from server import Server  # noqa: E402
 MODEL = ROOT / "bench" / "models" / "m"
-FLAGS = {"BF16": [], "INT8": ["--quantization", "w8a8_int8"], "FP8": ["--quantization", "fp8"],
-         "INT4": ["--quantization", "awq"]}
+FLAGS = {"BF16": [], "INT8": ["--quantization", "w8a8_int8", "--lm-head-dtype", "int8"],
+         "FP8": ["--quantization", "fp8", "--lm-head-dtype", "fp8"],
+         "INT4": ["--quantization", "awq", "--lm-head-dtype", "int4"]}
 
 # name, Fathom's format, llama.cpp's type, batch, input, output, what is compared
 CASES = [
@@ -31,8 +40,22 @@ CASES = [
     ("prefill-fp8", "FP8", "q8_0", 1, 2048, 1, "prefill_throughput"),
     ("batch8-int8", "INT8", "q8_0", 8, 16, 24, "median_decode_throughput"),
     ("batch32-int8", "INT8", "q8_0", 32, 16, 24, "median_decode_throughput"),
+    ("clients8-int8", "INT8", "q8_0", 8, 256, 64, "output_throughput"),
     ("depth4096-int8", "INT8", "q8_0", 1, 4096, 24, "median_decode_throughput"),
 ]
+
+
+def serve_clients(args, flags, batch, length, output):
+    """Output tokens per second of a server with `batch` clients at once."""
+    rng = random.Random(42)
+    bodies = [{"input_ids": [rng.randrange(1000, 32000) for _ in range(length)],
+               "sampling_params": {"temperature": 0, "max_new_tokens": output, "ignore_eos": True}} for _ in range(batch)]
+    with Server(args.fathom, MODEL, "--load-format", "dummy", "--skip-tokenizer-init", "--threads", args.threads,
+                *flags) as server, concurrent.futures.ThreadPoolExecutor(batch) as pool:
+        start = time.perf_counter()
+        for answer in pool.map(lambda body: server.post_json("/generate", body), bodies):
+            assert len(answer["output_ids"]) == output
+        return {"output_throughput": batch * output / (time.perf_counter() - start)}
 
 
 def last_result(command, file):
@@ -65,9 +88,12 @@ def main():
             file = pathlib.Path(scratch) / "results.jsonl"
             ours, theirs, share = [], [], []
             for _ in range(args.repetitions):
-                own = last_result([args.fathom, "bench_one_batch", "--model-path", MODEL, "--load-format", "dummy",
-                                   "--skip-tokenizer-init", "--log-level", "error", "--threads", args.threads,
-                                   "--result-filename", file, *shape, *FLAGS[fmt]], file)
+                if name.startswith("clients"):
+                    own = serve_clients(args, FLAGS[fmt], batch, length, output)
+                else:
+                    own = last_result([args.fathom, "bench_one_batch", "--model-path", MODEL, "--load-format", "dummy",
+                                       "--skip-tokenizer-init", "--log-level", "error", "--threads", args.threads,
+                                       "--result-filename", file, *shape, *FLAGS[fmt]], file)
                 ours.append(own[key])
                 if not args.without_peer:
                     peer = last_result([args.python, HERE / "one_batch.py", gguf, "--threads", args.threads,

@@ -55,12 +55,11 @@ def main():
     ll.llama_memory_clear(ll.llama_get_memory(context), True)
 
     start = time.perf_counter()
-    for sequence in range(args.batch_size):
-        prompt = rng.integers(0, vocab, args.input_len)
-        for first in range(0, args.input_len, 2048):
-            piece = prompt[first:first + 2048]
-            decode(context, batch, [(int(t), first + i, sequence, first + i == args.input_len - 1)
-                                    for i, t in enumerate(piece)])
+    prompts = [(int(token), position, sequence, position == args.input_len - 1)
+               for sequence in range(args.batch_size)
+               for position, token in enumerate(rng.integers(0, vocab, args.input_len))]
+    for first in range(0, len(prompts), 2048):
+        decode(context, batch, prompts[first:first + 2048])
     ll.llama_synchronize(context)
     prefill = time.perf_counter() - start
     steps = []
@@ -74,7 +73,8 @@ def main():
               "prefill_throughput": args.batch_size * args.input_len / prefill}
     if steps:
         median = statistics.median(steps)
-        result |= {"median_decode_latency": median, "median_decode_throughput": args.batch_size / median}
+        result |= {"median_decode_latency": median, "median_decode_throughput": args.batch_size / median,
+                   "output_throughput": args.batch_size * args.output_len / (prefill + sum(steps))}
     print(json.dumps(result))
     if args.result_filename:
         with open(args.result_filename, "a") as file:

@@ -36,7 +36,7 @@ Result<std::unique_ptr<OneBatch>> OneBatch::create(const Plan& plan, int64_t tok
   b->compute_ = TRY(Compute::create(*b->exec_, plan.kernel_target, plan.options.activations));
   b->model_ = TRY(load_model(plan.model, *plan.options.model,
                              {.load_format = plan.options.load_format,
-                              .quant = {plan.options.quantization, plan.options.torchao_config},
+                              .quant = plan.options.quant,
                               .seed = plan.options.random_seed,
                               .max_positions = plan.context_length},
                              *b->compute_));

@@ -46,6 +46,9 @@ class Counter {
   void router(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
     linear(prefix, out, in, matrix);
   }
+  void head(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
+    linear(prefix, out, in, matrix);
+  }
   void vector(const std::string& name, int32_t n, Vector&) {
     add(name.substr(0, name.rfind('.')), n, name);
   }
@@ -124,6 +127,10 @@ class ProblemFinder {
   void router(const std::string& prefix, int32_t out, int32_t in, Matrix&) {
     Matrix matrix;
     loader_.router(prefix, out, in, matrix);
+  }
+  void head(const std::string& prefix, int32_t out, int32_t in, Matrix&) {
+    Matrix matrix;
+    loader_.head(prefix, out, in, matrix);
   }
   void vector(const std::string& name, int32_t n, Vector&) {
     Vector vector;

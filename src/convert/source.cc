@@ -22,6 +22,7 @@ struct LinearLister {
   }
   void table(const std::string&, int32_t, int32_t, Matrix&) {}
   void router(const std::string&, int32_t, int32_t, Matrix&) {}
+  void head(const std::string&, int32_t, int32_t, Matrix&) {}
   void vector(const std::string&, int32_t, Vector&) {}
   void kv_scale(const std::string&, float&) {}
 };

@@ -80,7 +80,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const Plan& plan) {
   auto compute = TRY(Compute::create(*exec, plan.kernel_target, plan.options.activations));
   auto model = TRY(load_model(plan.model, *plan.options.model,
                               {.load_format = plan.options.load_format,
-                               .quant = {plan.options.quantization, plan.options.torchao_config},
+                               .quant = plan.options.quant,
                                .seed = plan.options.random_seed,
                                .max_positions = plan.context_length},
                               *compute));

@@ -105,12 +105,13 @@ Status EngineLoop::load_weights(const WeightUpdate& update) {
     }
     auto model = TRY(load_model(config, *update.files,
                                 {.load_format = update.load_format,
-                                 .quant = {plan_.options.quantization, plan_.options.torchao_config},
+                                 .quant = plan_.options.quant,
                                  .seed = plan_.options.random_seed,
                                  .max_positions = plan_.context_length},
                                 *compute_));
     model_ = std::move(model);
     runner_.use(*model_);
+    if (counts_experts_) model_->count_experts(expert_counts_.counts);
   } catch (const std::exception& error) {
     return fail(ErrorCode::kInternal, "{}", error.what());
   }

@@ -14,6 +14,7 @@
 #include "kernels/compute.h"
 #include "model/config.h"
 #include "sched/scheduler.h"
+#include "weights/quant_method.h"
 
 namespace fathom {
 
@@ -24,8 +25,7 @@ struct EngineOptions {
   std::string load_format = "auto";      // auto, safetensors, dummy
   std::string json_model_override;
   std::string kv_cache_dtype = "auto";
-  std::string quantization;              // empty: detect
-  std::string torchao_config;            // empty: none
+  QuantFlags quant;                      // empty: detect
   std::string kernel_target = "auto";
   Activations activations = Activations::kFastest;
   int threads = 0;                       // 0: all cores

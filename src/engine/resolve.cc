@@ -172,7 +172,7 @@ Result<Plan> resolve(const EngineOptions& o, const HostMemory& memory) {
   TRY(check_steps(o, plan));
   const WeightSummary weights = TRY(summarize_weights(
       plan.model, *o.model,
-      {.load_format = o.load_format, .quant = {o.quantization, o.torchao_config}}));
+      {.load_format = o.load_format, .quant = o.quant}));
   plan.weight_bytes = weights.bytes;
   plan.quantization = weights.quantization;
   resolve_batch(o, memory, plan);

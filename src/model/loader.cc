@@ -39,7 +39,9 @@ Result<QuantPlan> plan_quantization(const ModelConfig& config, const LoadOptions
                                     FormatSurvey& survey) {
   deepseek::Weights none;
   deepseek::visit(none, config, survey);
-  return resolve_quantization(config.quant, options.quant, survey);
+  QuantPlan plan = TRY(resolve_quantization(config.quant, options.quant, survey));
+  plan.head = head_target(options.quant);
+  return plan;
 }
 
 }  // namespace
@@ -65,7 +67,8 @@ Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const FileS
   std::shared_ptr<const Checkpoint> checkpoint;
   if (options.load_format == "dummy") {
     const QuantTarget target = TRY(dummy_target(config.quant, options.quant));
-    DummyLoader loader(target, config.quant, options.seed, compute.exec());
+    DummyLoader loader(target, head_target(options.quant).value_or(QuantTarget{}), config.quant,
+                       options.seed, compute.exec());
     deepseek::visit(weights, config, loader);
     TRY(loader.status());
   } else {
@@ -87,7 +90,8 @@ Result<WeightSummary> summarize_weights(const ModelConfig& config, const FileSet
                                         const LoadOptions& options) {
   deepseek::Weights none;
   if (options.load_format == "dummy") {
-    DummyCounter counter(TRY(dummy_target(config.quant, options.quant)), config.quant);
+    DummyCounter counter(TRY(dummy_target(config.quant, options.quant)),
+                         head_target(options.quant).value_or(QuantTarget{}), config.quant);
     deepseek::visit(none, config, counter);
     const std::string& flag = options.quant.quantization;
     return WeightSummary{counter.bytes, !options.quant.torchao.empty() ? options.quant.torchao

@@ -14,9 +14,10 @@ std::shared_ptr<const FileSet> golden_files(const std::string& name) {
   return FileSet::folder(golden_folder(name)).value();
 }
 
-LoadOptions with_flag(const std::string& quantization, const std::string& torchao = "") {
+LoadOptions with_flag(const std::string& quantization, const std::string& torchao = "",
+                      const std::string& head = "") {
   LoadOptions options{.max_positions = 512};
-  options.quant = {quantization, torchao};
+  options.quant = {quantization, torchao, head};
   return options;
 }
 
@@ -41,6 +42,9 @@ TEST(QuantizeOnLoad, EveryFormatStaysNearThePlainModel) {
     LoadOptions options;
     double mean;
   } cases[] = {
+      {with_flag("", "", "int8"), 0.05},
+      {with_flag("", "", "fp8"), 0.2},
+      {with_flag("", "", "int4"), 0.6},
       {with_flag("fp8"), 0.35},
       {with_flag("w8a8_fp8"), 0.35},
       {with_flag("w8a8_int8"), 0.12},
@@ -54,7 +58,7 @@ TEST(QuantizeOnLoad, EveryFormatStaysNearThePlainModel) {
       {with_flag("", "fp8dq-per_row"), 0.35},
   };
   for (const auto& c : cases) {
-    SCOPED_TRACE(c.options.quant.quantization + c.options.quant.torchao);
+    SCOPED_TRACE(c.options.quant.quantization + c.options.quant.torchao + c.options.quant.head);
     Rig rig(golden_files("v3-bf16"), {.load = c.options});  // checks the promised bytes too
     const double mean = mean_difference(rig, expected);
     EXPECT_LT(mean, c.mean);

@@ -157,8 +157,7 @@ EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files) {
   o.load_format = args.load_format;
   o.json_model_override = args.json_model_override_args;
   o.kv_cache_dtype = args.kv_cache_dtype;
-  o.quantization = args.quantization;
-  o.torchao_config = args.torchao_config;
+  o.quant = {args.quantization, args.torchao_config, args.lm_head_dtype};
   o.kernel_target = args.kernel_target;
   o.activations = args.float_activations ? Activations::kFloat : Activations::kFastest;
   o.threads = args.threads;

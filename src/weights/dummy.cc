@@ -131,6 +131,11 @@ void DummyCounter::linear(const std::string& prefix, int32_t out, int32_t in, Ma
   if (described) bytes += matrix_bytes(*described);
 }
 
+void DummyCounter::head(const std::string&, int32_t out, int32_t in, Matrix&) {
+  const auto described = describe(head_, out, in);
+  if (described) bytes += matrix_bytes(*described);
+}
+
 void DummyCounter::source(const std::string& prefix, int32_t out, int32_t in, Matrix&) {
   bytes += unpacked_bytes(config_.excludes(prefix) ? WeightFormat::kBF16 : target_.format, out, in);
 }

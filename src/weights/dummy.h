@@ -13,8 +13,10 @@ namespace fathom {
 // are 1, biases 0. Layers that the config excludes from quantisation are BF16.
 class DummyLoader {
  public:
-  DummyLoader(const QuantTarget& target, const QuantConfig& config, uint64_t seed, Exec& exec)
-      : target_(target), config_(config), seed_(seed), exec_(exec) {}
+  // target: of linear layers; head: of the output head.
+  DummyLoader(const QuantTarget& target, const QuantTarget& head, const QuantConfig& config,
+              uint64_t seed, Exec& exec)
+      : target_(target), head_(head), config_(config), seed_(seed), exec_(exec) {}
 
   void linear(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void source(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
@@ -22,6 +24,9 @@ class DummyLoader {
   }
   void table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void router(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
+  void head(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
+    fill(prefix, head_, out, in, matrix);
+  }
   void vector(const std::string& name, int32_t n, Vector& vector);
   void kv_scale(const std::string&, float& scale) { scale = 1; }
 
@@ -32,6 +37,7 @@ class DummyLoader {
             Matrix& matrix);
 
   QuantTarget target_;
+  QuantTarget head_;
   const QuantConfig& config_;
   uint64_t seed_;
   Exec& exec_;
@@ -42,8 +48,8 @@ class DummyLoader {
 // The bytes that they will take.
 class DummyCounter {
  public:
-  DummyCounter(const QuantTarget& target, const QuantConfig& config)
-      : target_(target), config_(config) {}
+  DummyCounter(const QuantTarget& target, const QuantTarget& head, const QuantConfig& config)
+      : target_(target), head_(head), config_(config) {}
   void linear(const std::string& prefix, int32_t out, int32_t in, Matrix&);
   void source(const std::string& prefix, int32_t out, int32_t in, Matrix&);
   void table(const std::string&, int32_t out, int32_t in, Matrix&) {
@@ -52,6 +58,7 @@ class DummyCounter {
   void router(const std::string&, int32_t out, int32_t in, Matrix&) {
     bytes += int64_t{4} * out * in;
   }
+  void head(const std::string&, int32_t out, int32_t in, Matrix&);
   void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
   void kv_scale(const std::string&, float&) {}
 
@@ -59,6 +66,7 @@ class DummyCounter {
 
  private:
   QuantTarget target_;
+  QuantTarget head_;
   const QuantConfig& config_;
 };
 

@@ -68,9 +68,10 @@ void CheckpointLoader::load(const Format& format, const std::string& prefix, int
   matrix = std::move(*loaded);
 }
 
-void CheckpointLoader::quantize_loaded(const std::string& prefix, Matrix& matrix) {
+void CheckpointLoader::quantize_loaded(const std::string& prefix, const QuantTarget& target,
+                                       Matrix& matrix) {
   if (!matrix.view.data) return;  // already reported
-  Result<Matrix> quantized = quantize(matrix.view, *plan_.on_load, exec_);
+  Result<Matrix> quantized = quantize(matrix.view, target, exec_);
   if (!quantized) {
     matrix = {};
     return problem(fmt::format("{}: {}", prefix, quantized.error().message));
@@ -83,7 +84,7 @@ void CheckpointLoader::linear(const std::string& prefix, int32_t out, int32_t in
   if (!format) return missing(prefix, out, in, "BF16, F16, F32, F8_E4M3 or I8");
   load(*format, prefix, out, in, matrix);
   if (plan_.converts(*format)) {
-    quantize_loaded(prefix, matrix);
+    quantize_loaded(prefix, *plan_.on_load, matrix);
     progress_.done("Quantizing", matrix.owned_bytes());
     checkpoint_.release(prefix);
   } else if (matrix.data.size() > 0 && !format->name.empty()) {
@@ -106,7 +107,7 @@ void CheckpointLoader::table(const std::string& prefix, int32_t out, int32_t in,
   if (!format) return missing(prefix, out, in, "BF16, F16 or F32");
   load(*format, prefix, out, in, matrix);
   if (format->name.empty() || !matrix.view.data) return;
-  // Some writers quantise the head and the embedding too.
+  // Some writers quantise the embedding too.
   Result<Matrix> unpacked = quantize(matrix.view, {WeightFormat::kBF16}, exec_);
   checkpoint_.release(prefix);
   if (!unpacked) return problem(unpacked.error().message);
@@ -123,6 +124,15 @@ void CheckpointLoader::router(const std::string& prefix, int32_t out, int32_t in
   matrix.data = std::move(*data);
   dequantize(stored.view, 0, out, matrix.data.as<float>());
   matrix.view = {.data = matrix.data.data(), .out = out, .in = in, .format = WeightFormat::kF32};
+}
+
+void CheckpointLoader::head(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
+  const Format* format = detect_format(checkpoint_, prefix);
+  if (!format) return missing(prefix, out, in, "BF16, F16, F32, F8_E4M3 or I8");
+  load(*format, prefix, out, in, matrix);
+  if (plan_.head) quantize_loaded(prefix, *plan_.head, matrix);
+  // Not read again once it is a copy.
+  if (plan_.head || !format->name.empty()) checkpoint_.release(prefix);
 }
 
 void CheckpointLoader::vector(const std::string& name, int32_t n, Vector& vector) {
@@ -208,6 +218,14 @@ void StoredCounter::source(const std::string& prefix, int32_t out, int32_t in, M
   if (!format) return;
   const auto described = format->describe({checkpoint_, prefix, out, in, config_});
   if (described) bytes += unpacked_bytes(described->view.format, out, in);
+}
+
+void StoredCounter::head(const std::string& prefix, int32_t out, int32_t in, Matrix&) {
+  const Format* format = detect_format(checkpoint_, prefix);
+  if (!format) return;
+  const auto described = plan_.head ? describe(*plan_.head, out, in)
+                                    : format->describe({checkpoint_, prefix, out, in, config_});
+  if (described) bytes += matrix_bytes(*described);
 }
 
 void StoredCounter::table(const std::string& prefix, int32_t out, int32_t in, Matrix&) {

@@ -42,6 +42,7 @@ class CheckpointLoader {
   void source(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void table(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void router(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
+  void head(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix);
   void vector(const std::string& name, int32_t n, Vector& vector);
   // The factor of FP8 codes in the KV cache, from the checkpoint's k_scale and v_scale; else 1.
   void kv_scale(const std::string& prefix, float& scale);
@@ -58,7 +59,7 @@ class CheckpointLoader {
   void missing(const std::string& prefix, int32_t out, int32_t in, const char* allowed);
   void load(const Format& format, const std::string& prefix, int32_t out, int32_t in,
             Matrix& matrix);
-  void quantize_loaded(const std::string& prefix, Matrix& matrix);
+  void quantize_loaded(const std::string& prefix, const QuantTarget& target, Matrix& matrix);
 
   const Checkpoint& checkpoint_;
   const QuantConfig& config_;
@@ -87,6 +88,7 @@ class StoredCounter {
   void router(const std::string&, int32_t out, int32_t in, Matrix&) {
     bytes += int64_t{4} * out * in;
   }
+  void head(const std::string& prefix, int32_t out, int32_t in, Matrix&);
   void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
   void kv_scale(const std::string&, float&) {}
 

@@ -250,6 +250,13 @@ Result<QuantTarget> dummy_target(const QuantConfig& config, const QuantFlags& fl
   return method->target(config);
 }
 
+std::optional<QuantTarget> head_target(const QuantFlags& flags) {
+  if (flags.head == "int8") return QuantTarget{kI8, 1, 0};
+  if (flags.head == "fp8") return QuantTarget{kF8, 1, 0};
+  if (flags.head == "int4") return QuantTarget{kI4, 1, 128, true};
+  return std::nullopt;
+}
+
 Result<QuantTarget> torchao_target(const std::string& name) {
   constexpr std::pair<std::string_view, QuantTarget> kTargets[] = {
       {"int8wo", {kI8, 1, 0}},

@@ -18,6 +18,7 @@ namespace fathom {
 struct QuantFlags {
   std::string quantization;
   std::string torchao;
+  std::string head;  // --lm-head-dtype
 };
 
 // A visitor that finds which format each linear layer of a checkpoint has.
@@ -28,6 +29,7 @@ class FormatSurvey {
   void source(const std::string& prefix, int32_t, int32_t, Matrix&) { see(prefix, false); }
   void table(const std::string&, int32_t, int32_t, Matrix&) {}
   void router(const std::string&, int32_t, int32_t, Matrix&) {}
+  void head(const std::string&, int32_t, int32_t, Matrix&) {}
   void vector(const std::string&, int32_t, Vector&) {}
   void kv_scale(const std::string&, float&) {}
 
@@ -47,6 +49,7 @@ class FormatSurvey {
 struct QuantPlan {
   std::string method;                  // what the weights are: "fp8", ...; empty: plain
   std::optional<QuantTarget> on_load;  // what linear layers become while loading
+  std::optional<QuantTarget> head;     // what the output head becomes; absent: as stored
   std::vector<std::string> warnings;   // to log
   std::vector<std::string> notes;      // likewise, at level INFO
 
@@ -61,6 +64,9 @@ Result<QuantPlan> resolve_quantization(const QuantConfig& config, const QuantFla
 
 // What random weights are made in: the flags, else the config, else plain BF16.
 Result<QuantTarget> dummy_target(const QuantConfig& config, const QuantFlags& flags);
+
+// --lm-head-dtype: int8 and fp8 have a scale per row, int4 per group of 128; absent: as stored.
+std::optional<QuantTarget> head_target(const QuantFlags& flags);
 
 // "int8wo" -> 1 x in INT8, ...; kInvalid with the list of names otherwise.
 Result<QuantTarget> torchao_target(const std::string& config);

@@ -26,6 +26,7 @@ struct LoadedBytes {
   void source(const std::string&, int32_t, int32_t, Matrix&) {}  // what it became is counted apart
   void table(const std::string&, int32_t, int32_t, Matrix& m) { add(m); }
   void router(const std::string&, int32_t, int32_t, Matrix& m) { add(m); }
+  void head(const std::string&, int32_t, int32_t, Matrix& m) { add(m); }
   void vector(const std::string&, int32_t n, Vector&) { bytes += int64_t{4} * n; }
   void kv_scale(const std::string&, float&) {}
 };

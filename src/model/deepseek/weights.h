@@ -65,6 +65,7 @@ Part& present(std::optional<Part>& part) {
 //   source(prefix, out, in, Matrix&)   likewise, but unpacked at load (unpack.h) and not read after
 //   table(prefix, out, in, Matrix&)    a matrix that is never quantised
 //   router(prefix, out, in, Matrix&)   likewise, wanted in FP32
+//   head(prefix, out, in, Matrix&)     the output head: kept as stored, or what --lm-head-dtype says
 //   vector(name, n, Vector&)
 //   kv_scale(prefix, float&)           optional: the scale of FP8 codes in the KV cache
 // Loading, random filling, counting and checking are visitors.
@@ -117,7 +118,7 @@ void visit(Weights& w, const ModelConfig& c, Visitor&& v) {
     }
   }
   v.vector("model.norm.weight", c.hidden, w.norm);
-  if (!c.tie_word_embeddings) v.table("lm_head", c.vocab_size, c.hidden, w.head);
+  if (!c.tie_word_embeddings) v.head("lm_head", c.vocab_size, c.hidden, w.head);
 }
 
 }  // namespace fathom::deepseek

@@ -155,6 +155,7 @@ Status read_model(const OptionValues& v, ServerArgs& a) {
   }
   a.quantization = v.text("quantization");
   a.torchao_config = v.text("torchao-config");
+  a.lm_head_dtype = v.text("lm-head-dtype");
   a.kv_cache_dtype = v.text("kv-cache-dtype");
   a.revision = v.text("revision");
   a.download_dir = v.text("download-dir");

@@ -42,7 +42,7 @@ struct ServerArgs {
   std::string tokenizer_path;             // empty: the model's
   bool skip_tokenizer_init = false;
   bool is_embedding = false;
-  std::string load_format, quantization, torchao_config, kv_cache_dtype, revision, download_dir;
+  std::string load_format, quantization, torchao_config, lm_head_dtype, kv_cache_dtype, revision, download_dir;
   std::optional<int64_t> context_length;
   std::string served_model_name;          // resolved: never empty
   std::string chat_template, hf_chat_template_name;
