@@ -37,6 +37,12 @@ struct WeightUpdate {
   bool flush_cache = true;  // KV of the old weights is forgotten
 };
 
+// How many rows the gate sent to each expert since the recording began. Dense layers have zeros.
+struct ExpertCounts {
+  int32_t experts = 0;
+  std::vector<int64_t> counts;  // [layers, experts]
+};
+
 // Phases of engine steps, on the steady clock.
 struct ProfileEvent {
   const char* phase = "";  // a literal: inbox, schedule, forward, sample, commit

@@ -226,6 +226,25 @@ void Engine::stop_profile() {
   impl_->inbox->push(Control{[](EngineLoop& loop) { loop.stop_profile(); }});
 }
 
+void Engine::start_expert_record() {
+  impl_->inbox->push(Control{[](EngineLoop& loop) { loop.start_expert_record(); }});
+}
+void Engine::stop_expert_record() {
+  impl_->inbox->push(Control{[](EngineLoop& loop) { loop.stop_expert_record(); }});
+}
+ExpertCounts Engine::expert_counts() {
+  auto done = std::make_shared<std::promise<ExpertCounts>>();
+  auto answer = done->get_future();
+  impl_->inbox->push(Control{[done = std::move(done)](EngineLoop& loop) {
+    done->set_value(loop.expert_counts());
+  }});
+  try {
+    return answer.get();
+  } catch (const std::future_error&) {
+    return {};
+  }
+}
+
 Status Engine::update_weights(WeightUpdate update) {
   auto done = std::make_shared<std::promise<Status>>();
   auto answer = done->get_future();

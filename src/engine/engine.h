@@ -88,6 +88,10 @@ class Engine {
   void tune(EngineTuning tuning);
   void start_profile(ProfileRequest request);
   void stop_profile();  // the profile's `done` follows
+  void start_expert_record();  // from zero
+  void stop_expert_record();   // the counts stay
+  // Blocks for at most a step. Empty before the first recording, and while shutting down.
+  ExpertCounts expert_counts();
   // Blocks until the weights are in use or have been refused; the old ones stay in use then.
   Status update_weights(WeightUpdate update);
 

@@ -69,6 +69,9 @@ class EngineLoop {
   void tune(const EngineTuning& tuning);
   void start_profile(ProfileRequest request);
   void stop_profile();
+  void start_expert_record();
+  void stop_expert_record();
+  const ExpertCounts& expert_counts() const { return expert_counts_; }
   void request_update(WeightUpdate update, std::shared_ptr<std::promise<Status>> done);
 
  private:
@@ -139,6 +142,8 @@ class EngineLoop {
   double sleep_per_step_ = 0;
   double next_overdue_check_ = 0;
   StepClock step_clock_{clock_};
+  ExpertCounts expert_counts_;
+  bool counts_experts_ = false;  // now
   const int64_t weight_bytes_;
   uint64_t requests_ = 0;
 

@@ -76,6 +76,18 @@ void EngineLoop::stop_profile() {
   step_clock_.stop();
 }
 
+void EngineLoop::start_expert_record() {
+  const ModelConfig& c = model_->config();
+  expert_counts_.experts = c.gate.experts;
+  expert_counts_.counts.assign(static_cast<size_t>(int64_t{c.layers} * c.gate.experts), 0);
+  counts_experts_ = true;
+  model_->count_experts(expert_counts_.counts);
+}
+void EngineLoop::stop_expert_record() {
+  counts_experts_ = false;
+  model_->count_experts({});
+}
+
 void EngineLoop::request_update(WeightUpdate update, std::shared_ptr<std::promise<Status>> done) {
   if (update.abort_all) {
     AbortRequests everything{.rid_prefix = "", .all = true};

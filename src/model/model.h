@@ -54,6 +54,9 @@ class Model {
   virtual void logits_of(std::span<const int32_t> rows, Compute& compute, Arena& arena,
                          float* logits) = 0;
   virtual void set_tap(Tap tap) = 0;
+  // Adds to counts[layer * experts + expert] for each row sent to an expert, until told otherwise;
+  // empty: no counting. The numbers outlive the counting.
+  virtual void count_experts(std::span<int64_t> counts) = 0;
 };
 
 }  // namespace fathom

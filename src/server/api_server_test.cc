@@ -56,6 +56,9 @@ class FakeEngine final : public EngineControl {
   void stop_profile() override {
     profile_.done({{.phase = "forward", .start = 1, .seconds = 0.5, .step = 7, .prompt_rows = 3}});
   }
+  void start_expert_record() override { note("start experts"); }
+  void stop_expert_record() override { note("stop experts"); }
+  ExpertCounts expert_counts() override { return {2, {0, 0, 5, 7}}; }
   Status update_weights(WeightUpdate update) override {
     note("update " + update.files->location());
     return {};

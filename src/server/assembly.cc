@@ -213,6 +213,7 @@ ApiServerOptions api_server_options(const ServerArgs& args) {
   o.routes.enable_metrics = args.enable_metrics;
   o.http.tls = args.tls;
   o.routes.profile_folder = args.environment.profiler_dir;
+  o.routes.expert_record_folder = args.environment.expert_record_dir;
   o.routes.open_model = [args](const std::string& name) { return checkpoint_of(args, name); };
   o.metrics = {.model_name = args.served_model_name,
                .extra_labels = args.extra_metric_labels,

@@ -30,6 +30,9 @@ class RealEngine final : public EngineControl {
   void tune(const EngineTuning& tuning) override { engine_.tune(tuning); }
   void start_profile(ProfileRequest request) override { engine_.start_profile(std::move(request)); }
   void stop_profile() override { engine_.stop_profile(); }
+  void start_expert_record() override { engine_.start_expert_record(); }
+  void stop_expert_record() override { engine_.stop_expert_record(); }
+  ExpertCounts expert_counts() override { return engine_.expert_counts(); }
   Status update_weights(WeightUpdate update) override {
     return engine_.update_weights(std::move(update));
   }

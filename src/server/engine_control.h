@@ -23,6 +23,9 @@ class EngineControl {
   virtual void tune(const EngineTuning& tuning) = 0;
   virtual void start_profile(ProfileRequest request) = 0;
   virtual void stop_profile() = 0;
+  virtual void start_expert_record() = 0;
+  virtual void stop_expert_record() = 0;
+  virtual ExpertCounts expert_counts() = 0;  // blocks the calling thread
   // Blocks the calling thread until the weights are in use or refused.
   virtual Status update_weights(WeightUpdate update) = 0;
   // Asks for one token. true when the engine answered, or made any step, in time.

@@ -14,6 +14,7 @@ struct RouteOptions {
   Json server_args;  // for /server_info; secrets redacted
   double health_timeout_seconds = 20;
   std::string profile_folder = "/tmp";
+  std::string expert_record_folder = "/tmp";
   OpenModel open_model;  // for /update_weights_from_disk
   bool enable_metrics = false;
 };

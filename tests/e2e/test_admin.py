@@ -53,6 +53,35 @@ def test_profile_is_a_chrome_trace(launch, tmp_path):
     assert status == 400 and "profile_id" in text
 
 
+def test_expert_distribution(launch, tmp_path):
+    server = launch(env={"SGLANG_EXPERT_DISTRIBUTION_RECORDER_DIR": str(tmp_path)})
+    config = json.loads((DEMO / "config.json").read_text())
+
+    def dump():
+        """The counts, which then are no longer there."""
+        assert server.request("POST", "/dump_expert_distribution_record") == (200, "Dump expert distribution record.\n")
+        [file] = tmp_path.glob("expert_distribution_recorder_*.json")
+        counts = json.loads(file.read_text())
+        file.unlink()
+        return counts
+
+    status, text = server.request("POST", "/dump_expert_distribution_record")
+    assert status == 400 and "/start_expert_distribution_record" in text
+    assert server.request("POST", "/start_expert_distribution_record")[0] == 200
+    server.generate(**BODY)
+    layers = dump()
+    rows = 3 + BODY["sampling_params"]["max_new_tokens"] - 1  # the last token is not an input
+    dense = config["first_k_dense_replace"]
+    assert len(layers) == config["num_hidden_layers"] and all(len(l) == config["n_routed_experts"] for l in layers)
+    assert [sum(l) for l in layers] == [0] * dense + [rows * config["num_experts_per_tok"]] * (len(layers) - dense)
+
+    assert server.request("POST", "/stop_expert_distribution_record")[0] == 200
+    server.generate(**BODY)
+    assert dump() == layers
+    assert server.request("GET", "/start_expert_distribution_record")[0] == 200
+    assert dump() == [[0] * config["n_routed_experts"]] * len(layers)
+
+
 @pytest.mark.parametrize("mode", ["in_place", "retract"])
 def test_paused_requests_go_on_where_they_were(launch, mode):
     server = launch("--random-seed", 1)

@@ -49,6 +49,7 @@ class FakeModel final : public Model {
   int64_t weight_bytes() const override { return 0; }
   int64_t bytes_per_token() const override { return 0; }
   std::vector<std::span<const std::byte>> weights() override { return {}; }
+  void count_experts(std::span<int64_t>) override {}
 
   void forward(const ForwardBatch& batch, KvPool&, Compute&, Arena&, float* logits) override {
     if (before_) before_(batch);

@@ -105,6 +105,7 @@ class DeepseekModel final : public Model {
   void logits_of(std::span<const int32_t> rows, Compute& compute, Arena& arena,
                  float* logits) override;
   void set_tap(Tap tap) override { tap_ = std::move(tap); }
+  void count_experts(std::span<int64_t> counts) override { expert_counts_ = counts; }
 
  private:
   LoadedBytes survey() {
@@ -150,6 +151,7 @@ class DeepseekModel final : public Model {
   int64_t bytes_per_token_ = 0;
   const float* hidden_ = nullptr;
   Tap tap_;
+  std::span<int64_t> expert_counts_;   // [layers, experts] or empty
   std::vector<GroupedLinear> groups_;  // reused between steps
   std::vector<int32_t> first_of_expert_;
   std::vector<SequenceRows> block_sequences_;
@@ -335,6 +337,10 @@ void DeepseekModel::moe(const Step& s, int32_t l, const float* x, float* y) {
   s.compute.linear(x, c_.hidden, s.rows, router);
   s.compute.gate({c_.gate, scores, w.bias.empty() ? nullptr : w.bias.data(), ids, weights}, s.rows);
   tap("router_logits", l, scores, s.rows, experts);
+  if (!expert_counts_.empty()) {
+    int64_t* counts = expert_counts_.data() + int64_t{l} * experts;
+    for (int32_t i = 0; i < routed; ++i) ++counts[ids[i]];
+  }
 
   // Dispatch: sort (t, k) by expert, rows of one expert in row order.
   first_of_expert_.assign(static_cast<size_t>(experts) + 1, 0);

@@ -2,6 +2,7 @@
 
 #include "server/admin/cache_and_abort.h"
 #include "server/admin/engine_state.h"
+#include "server/admin/expert_record.h"
 #include "server/admin/logging.h"
 #include "server/admin/profile.h"
 #include "server/admin/weights.h"
@@ -42,6 +43,11 @@ void add_admin_routes(std::vector<Route>& table, const RouteOptions& options, Se
   add("/start_profile", either, start_profile_handler(profile));
   add("/stop_profile", either, stop_profile_handler(profile));
 
+  add("/start_expert_distribution_record", either, start_expert_record_handler(state));
+  add("/stop_expert_distribution_record", either, stop_expert_record_handler(state));
+  add("/dump_expert_distribution_record", either,
+      dump_expert_record_handler(state, blocking, options.expert_record_folder));
+
   add("/update_weights_from_disk", {"POST"},
       update_weights_from_disk_handler(state, blocking, options.open_model));
   add("/get_weights_by_name", either,
@@ -59,9 +65,8 @@ void add_admin_routes(std::vector<Route>& table, const RouteOptions& options, Se
                          " is not supported by this server: memory is not released "
                          "while serving."));
   }
-  for (const char* name : {"start_expert_distribution_record", "stop_expert_distribution_record",
-                           "dump_expert_distribution_record", "open_session", "close_session",
-                           "load_lora_adapter", "unload_lora_adapter"}) {
+  for (const char* name :
+       {"open_session", "close_session", "load_lora_adapter", "unload_lora_adapter"}) {
     add(std::string("/") + name, either,
         refusing_handler(std::string(name) + " is not supported by this server."));
   }

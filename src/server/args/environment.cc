@@ -76,6 +76,8 @@ Environment Environment::read() {
   e.kernel_target = variable("FATHOM_KERNEL_TARGET");
   e.profiler_dir = variable("SGLANG_TORCH_PROFILER_DIR");
   if (e.profiler_dir.empty()) e.profiler_dir = "/tmp";
+  e.expert_record_dir = variable("SGLANG_EXPERT_DISTRIBUTION_RECORDER_DIR");
+  if (e.expert_record_dir.empty()) e.expert_record_dir = "/tmp";
   e.new_log_style = variable("SGLANG_LOG_STYLE") == "new";
 
   Reader reader;

@@ -27,6 +27,7 @@ struct Environment {
   std::optional<int64_t> max_new_tokens_limit;             // SGLANG_MAX_NEW_TOKENS_LIMIT
   OutputEstimate estimate;
   std::string profiler_dir = "/tmp";  // SGLANG_TORCH_PROFILER_DIR
+  std::string expert_record_dir = "/tmp";  // SGLANG_EXPERT_DISTRIBUTION_RECORDER_DIR
   bool new_log_style = false;         // SGLANG_LOG_STYLE=new
   std::vector<std::string> ignored;   // set, known, without effect here
   std::string error;                  // what is wrong with one of them

@@ -427,6 +427,7 @@ TEST_F(EnvironmentTest, VariablesAreHonouredOrNamed) {
   set("SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION", "100");
   set("SGLANG_INIT_NEW_TOKEN_RATIO", "0.5");
   set("SGLANG_TORCH_PROFILER_DIR", "/somewhere");
+  set("SGLANG_EXPERT_DISTRIBUTION_RECORDER_DIR", "/elsewhere");
   set("SGLANG_LOG_STYLE", "new");
   set("SGL_ENABLE_JIT_DEEPGEMM", "1");
   const Environment e = Environment::read();
@@ -435,6 +436,7 @@ TEST_F(EnvironmentTest, VariablesAreHonouredOrNamed) {
   EXPECT_EQ(e.estimate.clip_tokens, 100);
   EXPECT_EQ(e.estimate.initial_ratio, 0.5);
   EXPECT_EQ(e.profiler_dir, "/somewhere");
+  EXPECT_EQ(e.expert_record_dir, "/elsewhere");
   EXPECT_TRUE(e.new_log_style);
   EXPECT_THAT(e.ignored, testing::Contains("SGL_ENABLE_JIT_DEEPGEMM"));
   EXPECT_EQ(e.error, "");
