@@ -42,8 +42,8 @@ std::unexpected<Error> invalid(fmt::format_string<Args...> format, Args&&... arg
 
 }  // namespace fathom
 
-// TRY(expr): the value of a Result, or return its error from this function.
-// A statement expression, so that `auto x = TRY(f());` and `TRY(g());` both read as one line.
+// TRY(expr): the value of a Result, or return its error from this function. Reads as one line. Never
+// among other temporaries (an initializer list, later arguments): gcc leaks them when it returns.
 #define TRY(expr)                                                         \
   __extension__({                                                         \
     auto&& try_result_ = (expr);                                          \

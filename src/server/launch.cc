@@ -116,10 +116,12 @@ Status load(const ServerArgs& args, LoadedFiles files, ApiServer& server, Servic
   if (args.delete_ckpt_after_loading && args.model_path) delete_weight_files(*service.files.model);
   service.pool = std::make_unique<TextPool>(text_threads());
   service.grammar_pool = std::make_unique<TextPool>(1);
+  api::Settings settings = TRY(api_settings(args, service.files, *service.engine));
+  OnFinished sinks = TRY(finished_sinks(args));
   service.handlers = std::make_unique<GenerationHandlers>(
       *service.engine, service.files.tokenizer, service.files.chat_template,
-      TRY(api_settings(args, service.files, *service.engine)), *service.pool, service.grammars.get(),
-      *service.grammar_pool, &server.state().metrics, TRY(finished_sinks(args)));
+      std::move(settings), *service.pool, service.grammars.get(),
+      *service.grammar_pool, &server.state().metrics, std::move(sinks));
   LoadedModel model;
   model.facts =
       model_facts(args, service.files, *service.engine, server.state().seconds_since_start());

@@ -157,6 +157,7 @@ Result<std::string> tokenizer_json_of(const GgufFile& model) {
   Json added = Json::array();
   TRY(add_tokens(*tokens, types, vocab, added));
   Json list = TRY(merges_json(*merges, vocab));
+  Json pre_tokenizer = TRY(pre_tokenizer_json(pre ? *pre : "(absent)"));
   const Json byte_level = {{"type", "ByteLevel"},
                            {"add_prefix_space", true},
                            {"trim_offsets", true},
@@ -166,7 +167,7 @@ Result<std::string> tokenizer_json_of(const GgufFile& model) {
                      {"padding", nullptr},
                      {"added_tokens", std::move(added)},
                      {"normalizer", nullptr},
-                     {"pre_tokenizer", TRY(pre_tokenizer_json(pre ? *pre : "(absent)"))},
+                     {"pre_tokenizer", std::move(pre_tokenizer)},
                      {"post_processor", byte_level},
                      {"decoder", byte_level},
                      {"model",
