@@ -210,13 +210,13 @@ TEST(DummyLoader, DeterministicFiniteAndOfUnitGain) {
         QuantTarget{WeightFormat::kFp4, 1, 16}}) {
     SCOPED_TRACE(static_cast<int>(target.format));
     const auto make = [&](uint64_t seed, Exec& exec) {
-      DummyLoader loader(target, config, seed, exec);
+      DummyLoader loader(target, QuantTarget{}, config, seed, exec);
       Matrix first, second;
       loader.linear("a", kOut, kIn, first);
       loader.linear("b", kOut, kIn, second);
       EXPECT_TRUE(loader.status());
       EXPECT_NE(values_of(first), values_of(second));
-      DummyCounter counter(target, config);
+      DummyCounter counter(target, QuantTarget{}, config);
       Matrix matrix;
       counter.linear("a", kOut, kIn, matrix);
       EXPECT_EQ(counter.bytes, matrix_bytes(first.view));
@@ -240,7 +240,7 @@ TEST(DummyLoader, DeterministicFiniteAndOfUnitGain) {
 TEST(DummyLoader, SaysWhichWeightAFormatCannotHold) {
   const auto exec = Exec::create({.threads = 1, .cores = {}});
   const QuantConfig config;
-  DummyLoader loader({WeightFormat::kFp4, 1, 16}, config, 1, *exec);
+  DummyLoader loader({WeightFormat::kFp4, 1, 16}, QuantTarget{}, config, 1, *exec);
   Matrix matrix;
   loader.linear("model.x", 8, 24, matrix);
   EXPECT_THAT(loader.status().error().message, AllOf(HasSubstr("model.x"), HasSubstr("24")));

@@ -9,9 +9,10 @@ namespace {
 
 using F = __m256;
 
-// 2 x 4 accumulators, 4 weights and one activation fill 13 of the 16 registers.
-constexpr int kTileRows = 2;
+// 3 x 4 accumulators, 3 activations and a weight fill the 16 registers.
+constexpr int kTileRows = 3;
 constexpr int kTileWeights = 4;
+constexpr int kSumRows = 2;  // of attention, x 4 vectors of columns
 
 struct V {
   static constexpr int kLanes = 8;

@@ -8,6 +8,7 @@ namespace {
 // 6 x 4 accumulators, 4 weights and one activation fill 29 of the 32 registers.
 constexpr int kTileRows = 6;
 constexpr int kTileWeights = 4;
+constexpr int kSumRows = 6;  // of attention, x 4 vectors of columns
 
 // Dot products without VNNI. VPMADDUBSW adds pairs with 16 bits: 4-bit codes (at most 24 x 127,
 // twice) and |w| (at most 128 x 127, twice) fit, unsigned bytes in general do not.
