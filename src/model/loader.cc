@@ -44,6 +44,14 @@ Result<QuantPlan> plan_quantization(const ModelConfig& config, const LoadOptions
   return plan;
 }
 
+Status check_head(const ModelConfig& config, const LoadOptions& options) {
+  if (!config.tie_word_embeddings || !head_target(options.quant)) return {};
+  return invalid(
+      "--lm-head-dtype {}: the head of this model is its embedding (tie_word_embeddings), which is "
+      "not quantised; leave the flag out",
+      options.quant.head);
+}
+
 }  // namespace
 
 Result<ModelConfig> read_model_config(const FileSet& files, const std::string& json_override) {
@@ -63,6 +71,7 @@ Result<ModelConfig> read_model_config(const FileSet& files, const std::string& j
 
 Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const FileSet& files,
                                           const LoadOptions& options, Compute& compute) {
+  TRY(check_head(config, options));
   deepseek::Weights weights;
   std::shared_ptr<const Checkpoint> checkpoint;
   if (options.load_format == "dummy") {
@@ -88,6 +97,7 @@ Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const FileS
 
 Result<WeightSummary> summarize_weights(const ModelConfig& config, const FileSet& files,
                                         const LoadOptions& options) {
+  TRY(check_head(config, options));
   deepseek::Weights none;
   if (options.load_format == "dummy") {
     DummyCounter counter(TRY(dummy_target(config.quant, options.quant)),

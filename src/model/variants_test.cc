@@ -76,6 +76,9 @@ TEST(Variants, TiedEmbeddingsNeedNoHead) {
   Rig b(copied.files(), {});
   EXPECT_EQ(a.run({{{5, 6, 7}, 0, 0}}), b.run({{{5, 6, 7}, 0, 0}}));
   EXPECT_LT(a.model->weight_bytes(), b.model->weight_bytes());
+  LoadOptions options;
+  options.quant.head = "int8";
+  EXPECT_THAT(load_error(*tied.files(), options), HasSubstr("--lm-head-dtype int8"));
 }
 
 TEST(Variants, AbsurdDummyModelsAreRefusedBeforeMemoryIsGone) {
