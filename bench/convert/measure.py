@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -130,7 +131,7 @@ def main():
                 raise SystemExit(f"{' '.join(target)}: {message[-2000:]}")
             peak = usage.ru_maxrss * 1024
             print(f"| {' '.join(target)} | {peak / 2**20:.0f} | {peak / limit:.2f} | {total / seconds / 1e9:.2f} |", flush=True)
-            subprocess.run(["rm", "-rf", out], check=True)
+            shutil.rmtree(out)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 #include "server/cors.h"
 
+#include "server/plain_text.h"
+
 namespace fathom {
 
 std::vector<std::pair<std::string, std::string>> cors_headers(const http::Request& request) {
@@ -20,9 +22,7 @@ bool is_preflight(const http::Request& request) {
 }
 
 http::Response preflight_response(const http::Request& request) {
-  http::Response response;
-  response.content_type = "text/plain; charset=utf-8";
-  response.body = "OK";
+  http::Response response = plain_text("OK");
   response.headers = {
       {"Access-Control-Allow-Methods", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"},
       {"Access-Control-Max-Age", "600"}};

@@ -127,12 +127,9 @@ void CheckpointLoader::router(const std::string& prefix, int32_t out, int32_t in
 }
 
 void CheckpointLoader::head(const std::string& prefix, int32_t out, int32_t in, Matrix& matrix) {
-  const Format* format = detect_format(checkpoint_, prefix);
-  if (!format) return missing(prefix, out, in, "BF16, F16, F32, F8_E4M3 or I8");
-  load(*format, prefix, out, in, matrix);
+  source(prefix, out, in, matrix);
   if (plan_.head) quantize_loaded(prefix, *plan_.head, matrix);
-  // Not read again once it is a copy.
-  if (plan_.head || !format->name.empty()) checkpoint_.release(prefix);
+  if (matrix.data.size() > 0) checkpoint_.release(prefix);  // a copy: the file is not read again
 }
 
 void CheckpointLoader::vector(const std::string& name, int32_t n, Vector& vector) {

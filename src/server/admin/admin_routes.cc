@@ -6,16 +6,14 @@
 #include "server/admin/logging.h"
 #include "server/admin/profile.h"
 #include "server/admin/weights.h"
+#include "server/plain_text.h"
 
 namespace fathom {
 namespace {
 
 http::Handler plain_text_handler(std::string text) {
   return [text = std::move(text)](const http::Request&, http::Responder& responder) {
-    http::Response response;
-    response.content_type = "text/plain; charset=utf-8";
-    response.body = text;
-    return responder.send(std::move(response));
+    return responder.send(plain_text(text));
   };
 }
 

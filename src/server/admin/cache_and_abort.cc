@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "server/error_body.h"
+#include "server/plain_text.h"
 
 namespace fathom {
 namespace {
@@ -42,8 +43,7 @@ asio::awaitable<void> answer_flush(const ServerState& state, TextPool& blocking,
                        fmt::format("timeout must be a number of seconds, 0 or more, got '{}'.",
                                    request.query_value("timeout")));
   } else if (flushed) {
-    response.content_type = "text/plain; charset=utf-8";
-    response.body = kFlushed;
+    response = plain_text(std::string(kFlushed));
   } else {
     const EngineStats stats = engine.stats();
     response = error_response(

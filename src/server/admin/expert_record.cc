@@ -6,18 +6,12 @@
 #include "base/log.h"
 #include "server/error_body.h"
 #include "server/json_text.h"
+#include "server/plain_text.h"
 
 namespace fathom {
 namespace {
 
 namespace asio = http::asio;
-
-http::Response plain(std::string text) {
-  http::Response response;
-  response.content_type = "text/plain; charset=utf-8";
-  response.body = std::move(text);
-  return response;
-}
 
 Status dump(EngineControl& engine, const std::string& folder) {
   const ExpertCounts record = engine.expert_counts();
@@ -46,7 +40,7 @@ asio::awaitable<void> answer_dump(const ServerState& state, TextPool& blocking,
                                   const std::string& folder, http::Responder& responder) {
   auto work = [&] { return dump(*state.model()->engine, folder); };
   const Status written = co_await blocking.run(work);
-  auto response = written ? plain("Dump expert distribution record.\n")
+  auto response = written ? plain_text("Dump expert distribution record.\n")
                           : error_response(ErrorShape::kNative, 400, written.error().message);
   co_await responder.send(std::move(response));
 }
@@ -56,14 +50,14 @@ asio::awaitable<void> answer_dump(const ServerState& state, TextPool& blocking,
 http::Handler start_expert_record_handler(const ServerState& state) {
   return [&state](const http::Request&, http::Responder& responder) {
     state.model()->engine->start_expert_record();
-    return responder.send(plain("Start recording the expert distribution.\n"));
+    return responder.send(plain_text("Start recording the expert distribution.\n"));
   };
 }
 
 http::Handler stop_expert_record_handler(const ServerState& state) {
   return [&state](const http::Request&, http::Responder& responder) {
     state.model()->engine->stop_expert_record();
-    return responder.send(plain("Stop recording the expert distribution.\n"));
+    return responder.send(plain_text("Stop recording the expert distribution.\n"));
   };
 }
 

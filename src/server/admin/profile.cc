@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "server/admin/body.h"
 #include "server/error_body.h"
+#include "server/plain_text.h"
 
 namespace fathom {
 namespace {
@@ -49,13 +50,6 @@ Status write_gzip(const std::filesystem::path& path, const std::string& text) {
   const bool good = gzfwrite(text.data(), 1, text.size(), file) == text.size();
   if (gzclose(file) != Z_OK || !good) return invalid("cannot write all of {}", path.string());
   return {};
-}
-
-http::Response plain(std::string text) {
-  http::Response response;
-  response.content_type = "text/plain; charset=utf-8";
-  response.body = std::move(text);
-  return response;
 }
 
 }  // namespace
@@ -171,7 +165,7 @@ http::Handler start_profile_handler(std::shared_ptr<ProfileSession> session) {
   return [session](const http::Request& request, http::Responder& responder) {
     const Status started = session->start(request.body);
     return responder.send(started
-                              ? plain("Start profiling.\n")
+                              ? plain_text("Start profiling.\n")
                               : error_response(ErrorShape::kNative, 400, started.error().message));
   };
 }
@@ -180,7 +174,7 @@ namespace {
 asio::awaitable<void> answer_stop(std::shared_ptr<ProfileSession> session,
                                   http::Responder& responder) {
   const Status stopped = co_await session->stop();
-  auto response = stopped ? plain("Stop profiling. This will take some time.\n")
+  auto response = stopped ? plain_text("Stop profiling. This will take some time.\n")
                           : error_response(ErrorShape::kNative, 400, stopped.error().message);
   co_await responder.send(std::move(response));
 }

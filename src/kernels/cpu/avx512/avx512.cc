@@ -5,7 +5,7 @@
 namespace fathom::avx512 {
 namespace {
 
-// 6 x 4 accumulators, 4 weights and one activation fill 29 of the 32 registers.
+// 6 x 4 accumulators, 6 activations and a weight fill 31 of the 32 registers.
 constexpr int kTileRows = 6;
 constexpr int kTileWeights = 4;
 constexpr int kSumRows = 6;  // of attention, x 4 vectors of columns
