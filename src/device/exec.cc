@@ -47,7 +47,7 @@ class alignas(64) Share {
  public:
   static constexpr int64_t kMost = 0xffffffff;
 
-  // By the owner, when nothing is left or nothing more shall be done.
+  // Before the task begins; and by the owner, when nothing is left or nothing more shall be done.
   void set(Range r) { left_.store(pack(r), std::memory_order_relaxed); }
   // At least `least` units, or all that are left.
   Range take_front(int64_t least) { return take(least, true); }
@@ -126,6 +126,7 @@ class Team final : public Exec {
       return;
     }
     task_ = task;
+    if (task.grain == 0 && task.units <= Share::kMost) deal_out(task.units);
     next_.store(0, std::memory_order_relaxed);
     pending_.store(threads_ - 1, std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_seq_cst);
@@ -142,6 +143,15 @@ class Team final : public Exec {
       }
     }
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+
+  Range share_of(int thread, int64_t units) const {
+    return {units * thread / threads_, units * (thread + 1) / threads_};
+  }
+
+  // Not left to each thread: the share of one that is late to begin could not be taken over.
+  void deal_out(int64_t units) {
+    for (int i = 0; i < threads_; ++i) shares_[static_cast<size_t>(i)].set(share_of(i, units));
   }
 
   // The others may still be at work on the task's context: nobody leaves it early.
@@ -166,14 +176,13 @@ class Team final : public Exec {
   }
 
   void execute_own_then_others(const Task& task, int thread) {
-    const Range own{task.units * thread / threads_, task.units * (thread + 1) / threads_};
     if (task.units > Share::kMost) {  // bytes to fill, say: nothing that is waited for
+      const Range own = share_of(thread, task.units);
       if (own.size() > 0) task.fn(task.context, own, thread);
       return;
     }
     const int64_t least = std::max<int64_t>(1, task.units / (threads_ * kPieces));
     Share& share = shares_[static_cast<size_t>(thread)];
-    share.set(own);
     for (;;) {
       for (Range piece = share.take_front(least); piece.size() > 0;
            piece = share.take_front(least)) {

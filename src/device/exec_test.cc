@@ -31,7 +31,8 @@ TEST_P(Team, EveryUnitOnceInFewPieces) {
         for (int64_t i = r.begin; i < r.end; ++i) ++seen[static_cast<size_t>(i)];
       });
       for (const auto& count : seen) EXPECT_EQ(count, 1);
-      EXPECT_LE(calls, std::min<int64_t>(units, 8 * GetParam()));
+      // A piece holds an eighth of a share, or is the rest of a range that another piece was cut from.
+      EXPECT_LE(calls, std::min<int64_t>(units, 2 * 8 * GetParam()));
     }
   }
 }
@@ -43,8 +44,10 @@ TEST_P(Team, OthersTakeOverFromASlowThread) {
   std::atomic<bool> late = false;
   exec_->parallel(1000, [&](Range r, int thread) {
     if (thread == 0 && r.begin == 0) {
-      // Half of the share of thread 0 is here; the others must do all of the rest meanwhile.
-      for (int i = 0; i < 20'000 && done < 1000 - r.size(); ++i) {
+      // Half of the share of thread 0 is here; the others must do all of the rest meanwhile. The limit
+      // is there so that a team that cannot do this fails instead of hanging; no machine is so slow.
+      const auto limit = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+      while (done < 1000 - r.size() && std::chrono::steady_clock::now() < limit) {
         std::this_thread::sleep_for(std::chrono::microseconds(100));
       }
       late = done < 1000 - r.size();
@@ -126,15 +129,20 @@ TEST_P(Team, DenormalsAreFlushedInsideAndRestoredOutside) {
 
 TEST_P(Team, IdleUsesNoCpu) {
   exec_->parallel(64, [](Range, int) {});
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
   const auto used = [] {
     timespec time;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
   };
-  const double before = used();
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  EXPECT_LT(used() - before, 0.1);  // one spinning thread would use 0.2
+  // Threads spin for a while before they sleep, longer where they get little time: the last of many
+  // windows counts. A thread that never slept would use all of 0.2 s in each, or its share of a busy machine.
+  double spent = 1;
+  for (int window = 0; window < 100 && spent >= 0.01; ++window) {
+    const double before = used();
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    spent = used() - before;
+  }
+  EXPECT_LT(spent, 0.01);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Team, testing::Values(1, 2, 3, 4, 7));
