@@ -206,8 +206,8 @@ def test_weights_by_name(launch):
 
 
 def test_waiting_and_running_timeouts(launch):
-    server = launch("--max-running-requests", 1, env={"SGLANG_REQ_WAITING_TIMEOUT": "0.3"})
-    server.request("POST", "/slow_down", {"forward_sleep_time": 0.02})
+    server = launch("--max-running-requests", 1, env={"SGLANG_REQ_WAITING_TIMEOUT": "2"})  # the first may need long on a busy machine
+    server.request("POST", "/slow_down", {"forward_sleep_time": 0.1})
     first, answers = later(server, {"input_ids": [5], "sampling_params": {"max_new_tokens": 60, "ignore_eos": True}})
     wait_for(lambda: server.load()["num_reqs"] == 1)
     status, text = server.request("POST", "/generate", BODY)
