@@ -4,7 +4,7 @@ add_library(fathom_options INTERFACE)
 target_compile_options(fathom_options INTERFACE
   -Wall -Wextra -Wpedantic -Wno-missing-field-initializers
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-interference-size>
-  $<$<CONFIG:Release>:-O2> -fno-math-errno -ffp-contract=off)
+  $<$<CONFIG:Release>:$<IF:$<BOOL:$<TARGET_PROPERTY:FATHOM_IS_TEST>>,-O1,-O2>> -fno-math-errno -ffp-contract=off)
 target_include_directories(fathom_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 
 find_program(MOLD mold)
@@ -55,6 +55,7 @@ function(fathom_library name)
 
   if(FATHOM_TESTS AND tests)
     add_executable(${name}_test ${tests})
+    set_target_properties(${name}_test PROPERTIES FATHOM_IS_TEST ON)  # compiled in less time
     target_link_libraries(${name}_test PRIVATE fathom_${name} ${ARG_TEST_DEPS} GTest::gmock GTest::gtest_main)
     target_compile_definitions(${name}_test PRIVATE
       FATHOM_TEST_DATA="${PROJECT_SOURCE_DIR}/tests" FATHOM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
