@@ -4,22 +4,31 @@
 // once and reduces the lanes at the end, in one order for every tile shape. So a row's bits are the
 // same for one row and for a thousand.
 
+// Of formats whose codes need no watching (see F8 of avx2.cc).
+struct NoWatch {
+  bool alarm() const { return false; }
+};
+
 // acc[r][j] += x[r] . w[j] over columns [k, stop) of one block of scales.
 template <int R, int W, class Loader>
 __attribute__((always_inline)) static inline void add_columns(const Loader& load,
                                                               const float* const (&x)[R],
                                                               int32_t k, int32_t stop,
-                                                              int32_t k_block, F (&acc)[R][W]) {
-  if constexpr (Loader::kPairs) {
-    for (; k + 2 * V::kLanes <= stop; k += 2 * V::kLanes) {
+                                                              int32_t k_block, F (&acc)[R][W],
+                                                              typename Loader::Watch& watch) {
+  if constexpr (Loader::kTogether > 1) {
+    constexpr int kColumns = Loader::kTogether * V::kLanes;
+    for (; k + kColumns <= stop; k += kColumns) {
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) {
-        F first, second;
-        load.both(j, k, first, second);
+        F w[Loader::kTogether];
+        load.together(j, k, w, watch);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          acc[r][j] = V::fma(V::load(x[r] + k), first, acc[r][j]);
-          acc[r][j] = V::fma(V::load(x[r] + k + V::kLanes), second, acc[r][j]);
+#pragma GCC unroll 8
+          for (int i = 0; i < Loader::kTogether; ++i) {
+            acc[r][j] = V::fma(V::load(x[r] + k + i * V::kLanes), w[i], acc[r][j]);
+          }
         }
       }
     }
@@ -70,8 +79,9 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
     for (int j = 0; j < W; ++j) total[r][j] = V::zero();
   }
   const bool one = one_block(load, k_end);
+  typename Loader::Watch watch;
   if (!Loader::kScaled || one) {
-    add_columns<R, W>(load, x, 0, k_end, 0, total);
+    add_columns<R, W>(load, x, 0, k_end, 0, total, watch);
   } else {
     int32_t k_block = 0;
     for (int32_t k = 0; k < k_end; k += load.block, ++k_block) {
@@ -82,7 +92,7 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
         for (int j = 0; j < W; ++j) acc[r][j] = V::zero();
       }
       const int32_t stop = k_end - k < load.block ? k_end : k + load.block;
-      add_columns<R, W>(load, x, k, stop, k_block, acc);
+      add_columns<R, W>(load, x, k, stop, k_block, acc, watch);
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) {
         const F scale = V::set1(load.scale(j, k_block));
@@ -95,6 +105,11 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
     for (int j = 0; j < W; ++j) {
       y[r * y_stride + j * y_apart] = last_sum(load, j, one, total[r][j]);
     }
+  }
+  if (!watch.alarm()) return;
+  for (int j = 0; j < W; ++j) {
+    if (!load.has_nan(j, k_end)) continue;
+    for (int r = 0; r < R; ++r) y[r * y_stride + j * y_apart] = __builtin_nanf("");
   }
 }
 
@@ -136,6 +151,7 @@ __attribute__((noinline)) static void add_piece(const Loader& load, const float*
                                                 int32_t k, int32_t stop, bool one, Sums& sums,
                                                 int32_t r0, int32_t j0) {
   F acc[R][W];
+  typename Loader::Watch watch;
   if (!Loader::kScaled || one) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
@@ -144,7 +160,7 @@ __attribute__((noinline)) static void add_piece(const Loader& load, const float*
         acc[r][j] = k == 0 ? V::zero() : V::load(sums.of[r0 + r][j0 + j]);
       }
     }
-    add_columns<R, W>(load, x, k, stop, 0, acc);
+    add_columns<R, W>(load, x, k, stop, 0, acc, watch);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
@@ -158,7 +174,8 @@ __attribute__((noinline)) static void add_piece(const Loader& load, const float*
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) acc[r][j] = V::zero();
     }
-    add_columns<R, W>(load, x, k, k + load.block < stop ? k + load.block : stop, k_block, acc);
+    add_columns<R, W>(load, x, k, k + load.block < stop ? k + load.block : stop, k_block, acc,
+                      watch);
 #pragma GCC unroll 8
     for (int j = 0; j < W; ++j) {
       const F scale = V::set1(load.scale(j, k_block));
@@ -218,7 +235,20 @@ static void product_in_pieces(const Loader& weights, int32_t count, const Rows& 
   }
 }
 
-// y[r, j] for all rows and `count` weight rows.
+// y[r, j] for all rows and `count` weight rows, each row of weights in one go.
+template <class Loader>
+static void product_by_tiles(const Loader& weights, int32_t count, const Rows& rows, int32_t k,
+                             float* y, int64_t y_stride) {
+  for (int32_t r = 0; r < rows.count; r += kTileRows) {
+    int32_t j = 0;
+    for (; j + kTileWeights <= count; j += kTileWeights) {
+      dot_some<kTileRows, kTileWeights>(weights.from(j), rows, r, k, y + j, y_stride);
+    }
+    for (; j < count; ++j) dot_some<kTileRows, 1>(weights.from(j), rows, r, k, y + j, y_stride);
+  }
+}
+
+// The same, by pieces where that pays.
 template <class Loader>
 static void product(const Loader& weights, int32_t count, const Rows& rows, int32_t k, float* y,
                     int64_t y_stride) {
@@ -230,20 +260,15 @@ static void product(const Loader& weights, int32_t count, const Rows& rows, int3
     }
     return;
   }
-  for (int32_t r = 0; r < rows.count; r += kTileRows) {
-    int32_t j = 0;
-    for (; j + kTileWeights <= count; j += kTileWeights) {
-      dot_some<kTileRows, kTileWeights>(weights.from(j), rows, r, k, y + j, y_stride);
-    }
-    for (; j < count; ++j) dot_some<kTileRows, 1>(weights.from(j), rows, r, k, y + j, y_stride);
-  }
+  product_by_tiles(weights, count, rows, k, y, y_stride);
 }
 
 // Unpacked weight rows in scratch: FP32, the format's scales still apart.
 template <class Raw>
 struct Panel {
   static constexpr bool kScaled = Raw::kScaled;
-  static constexpr bool kPairs = false;
+  static constexpr int kTogether = 1;
+  using Watch = NoWatch;
   Raw raw;
   const float* rows;
   int64_t stride;
@@ -252,6 +277,7 @@ struct Panel {
   F full(int j, int32_t k, int32_t) const { return V::load(rows + j * stride + k); }
   F part(int j, int32_t k, int n, int32_t) const { return V::load_n(rows + j * stride + k, n); }
   float scale(int j, int32_t k_block) const { return raw.scale(j, k_block); }
+  bool has_nan(int, int32_t) const { return false; }
 };
 
 template <class Raw>
@@ -286,8 +312,8 @@ static void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratc
                                             a.y_stride, rows.apart);
         },
         [&](const Spread& rows, int64_t count) {
-          product(Raw(a.w, rows), static_cast<int32_t>(count), x, a.w.in, a.y + rows.first,
-                  a.y_stride);
+          product_by_tiles(Raw(a.w, rows), static_cast<int32_t>(count), x, a.w.in,
+                           a.y + rows.first, a.y_stride);
         });
     return;
   }
@@ -307,7 +333,8 @@ static void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratc
 // Weight rows that are plain FP32 in memory.
 struct F32Rows {
   static constexpr bool kScaled = false;
-  static constexpr bool kPairs = false;  // whether two vectors are widened together
+  static constexpr int kTogether = 1;  // vectors that are widened in one go
+  using Watch = NoWatch;
   static constexpr bool kPacked = false;
   const float* data;
   int64_t stride;
@@ -319,13 +346,15 @@ struct F32Rows {
   F full(int j, int32_t k, int32_t) const { return V::load(data + j * stride + k); }
   F part(int j, int32_t k, int n, int32_t) const { return V::load_n(data + j * stride + k, n); }
   float scale(int, int32_t) const { return 1; }
+  bool has_nan(int, int32_t) const { return false; }
 };
 
 // BF16 or FP16: Convert widens one vector.
 template <class Convert>
 struct HalfRows {
   static constexpr bool kScaled = false;
-  static constexpr bool kPairs = false;
+  static constexpr int kTogether = 1;
+  using Watch = NoWatch;
   static constexpr bool kPacked = true;
   const uint16_t* data;
   int64_t stride;
@@ -338,6 +367,7 @@ struct HalfRows {
   F part(int j, int32_t k, int n, int32_t) const { return Convert::part(data + j * stride + k, n); }
   void prefetch(int32_t k) const { __builtin_prefetch(data + k + 512); }
   float scale(int, int32_t) const { return 1; }
+  bool has_nan(int, int32_t) const { return false; }
 };
 
 // Codes with one scale per block; a block's partial sum is multiplied once. Decode gives the codes
@@ -345,7 +375,9 @@ struct HalfRows {
 template <class Decode>
 struct CodedRows {
   static constexpr bool kScaled = true;
-  static constexpr bool kPairs = Decode::kFormat == WeightFormat::kF8;
+  static constexpr bool kF8 = Decode::kFormat == WeightFormat::kF8;
+  static constexpr int kTogether = kF8 ? F8::kTogether : 1;
+  using Watch = typename Decode::Watch;
   static constexpr bool kPacked = true;
   const MatrixView& w;
   Spread rows;
@@ -373,8 +405,13 @@ struct CodedRows {
   F part(int j, int32_t k, int n, int32_t b) const {
     return Decode::part(codes + j * stride, k, n, zero(j, b));
   }
-  void both(int j, int32_t k, F& first, F& second) const {
-    F8::both(codes + j * stride + k, first, second);
+  void together(int j, int32_t k, F (&w)[kTogether], Watch& watch) const {
+    F8::together(codes + j * stride + k, w, watch);
+  }
+  bool has_nan(int j, int32_t k_end) const {
+    bool found = false;
+    for (int32_t k = 0; k < k_end; ++k) found |= (codes[j * stride + k] & 0x7f) == 0x7f;
+    return found;
   }
   void prefetch(int32_t k) const { __builtin_prefetch(codes + k + 1024); }
   float zero(int j, int32_t b) const {
@@ -385,19 +422,21 @@ struct CodedRows {
       const uint8_t code = w.scale8[rows.row(j) * ((w.in + 15) / 16) + b];
       return V::first(f8_part(&code, 1)) * (0.5f * w.global_scale);
     }
-    return Decode::kFormat == WeightFormat::kF8 ? scales[j][b] * F8::kUnit : scales[j][b];
+    return kF8 ? scales[j][b] * F8::kUnit : scales[j][b];
   }
 };
 
 // In units of F8::kUnit.
 struct F8Decode {
   static constexpr WeightFormat kFormat = WeightFormat::kF8;
+  using Watch = F8::Watch;
   static F full(const uint8_t* row, int32_t k, float) { return F8::full(row + k); }
   static F part(const uint8_t* row, int32_t k, int n, float) { return F8::part(row + k, n); }
 };
 
 struct I8Decode {
   static constexpr WeightFormat kFormat = WeightFormat::kI8;
+  using Watch = NoWatch;
   static F full(const uint8_t* row, int32_t k, float) { return V::from_i8(V::load_bytes(row + k)); }
   static F part(const uint8_t* row, int32_t k, int n, float) {
     alignas(16) uint8_t bytes[16] = {};
@@ -421,6 +460,7 @@ static __m128i all_nibbles(const uint8_t* row, int32_t k) {
 
 struct I4Decode {
   static constexpr WeightFormat kFormat = WeightFormat::kI4;
+  using Watch = NoWatch;
   static F full(const uint8_t* row, int32_t k, float zero) {
     return V::sub(V::from_i8(all_nibbles(row, k)), V::set1(zero));
   }
@@ -432,6 +472,7 @@ struct I4Decode {
 // Twice the number.
 struct Fp4Decode {
   static constexpr WeightFormat kFormat = WeightFormat::kFp4;
+  using Watch = NoWatch;
   static F number(__m128i codes) {
     const __m128i table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
     return V::from_i8(_mm_shuffle_epi8(table, codes));

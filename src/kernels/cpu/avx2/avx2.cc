@@ -118,20 +118,34 @@ struct F8 {
   static constexpr float kUnit = 256;
   static F full(const uint8_t* p) { return widen(V::load_bytes(p)); }
   static F part(const uint8_t* p, int n) { return widen(partial(p, n)); }
-  static void both(const uint8_t* p, F& first, F& second) {
-    const __m256i codes =
-        _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-    const __m256i twice = _mm256_slli_epi16(codes, 7);  // the sign in bits 14 and 15
-    const __m256i magnitude = _mm256_and_si256(twice, _mm256_set1_epi16(kLargest));
-    const __m256i nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(kLargest));
-    const __m256i halves =
-        _mm256_or_si256(_mm256_and_si256(twice, _mm256_set1_epi16(~0x4000)), nan);
-    first = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
-    second = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
+  // Where 32 codes are widened in one go, those of NaN become numbers, to save work on each. The
+  // largest magnitude tells whether there was one.
+  static constexpr int kTogether = 4;
+  struct Watch {
+    __m256i largest = _mm256_setzero_si256();  // codes without sign, times two
+    bool alarm() const {
+      const __m256i nan = _mm256_cmpeq_epi8(largest, _mm256_set1_epi8(static_cast<char>(0xfe)));
+      return _mm256_movemask_epi8(nan) != 0;
+    }
+  };
+  static void together(const uint8_t* p, F (&out)[kTogether], Watch& watch) {
+    const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    watch.largest = _mm256_max_epu8(watch.largest, _mm256_add_epi8(codes, codes));
+    // Codes 0 ... 7 and 16 ... 23, and the others, in the upper half of 16 bits.
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i a = to_halves(_mm256_unpacklo_epi8(zero, codes));
+    const __m256i b = to_halves(_mm256_unpackhi_epi8(zero, codes));
+    out[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(a));
+    out[1] = _mm256_cvtph_ps(_mm256_castsi256_si128(b));
+    out[2] = _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1));
+    out[3] = _mm256_cvtph_ps(_mm256_extracti128_si256(b, 1));
   }
 
  private:
   static constexpr int16_t kLargest = 0x7f << 7;  // NaN
+  static __m256i to_halves(__m256i codes) {
+    return _mm256_and_si256(_mm256_srai_epi16(codes, 1), _mm256_set1_epi16(~0x4000));
+  }
   static F widen(__m128i codes) {
     const __m128i twice = _mm_slli_epi16(_mm_cvtepi8_epi16(codes), 7);
     const __m128i magnitude = _mm_and_si128(twice, _mm_set1_epi16(kLargest));

@@ -109,9 +109,12 @@ struct F8 {
   static constexpr float kUnit = 1;
   static F full(const uint8_t* p) { return f8_full(p); }
   static F part(const uint8_t* p, int n) { return f8_part(p, n); }
-  static void both(const uint8_t* p, F& first, F& second) {
-    first = f8_full(p);
-    second = f8_full(p + V::kLanes);
+  static constexpr int kTogether = 2;
+  struct Watch {
+    bool alarm() const { return false; }  // NaN is widened to NaN
+  };
+  static void together(const uint8_t* p, F (&out)[kTogether], Watch&) {
+    for (int i = 0; i < kTogether; ++i) out[i] = f8_full(p + i * V::kLanes);
   }
 };
 
