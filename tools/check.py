@@ -56,6 +56,17 @@ def check_edges():
                 problem(f"{file.relative_to(ROOT)}:{number}", "reads the environment below server/ and apps/")
 
 
+def check_json():
+    """Text becomes values in base/json.h, which limits how deeply they nest; config.json has stricter rules."""
+    for file in tracked("src/*.cc", "src/*.h"):
+        name = file.relative_to(SRC).as_posix()
+        if name in ("base/json.cc", "model/config.cc") or "test" in name or "kernels/testing" in name:
+            continue
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            if re.search(r"[jJ]son::parse\(", line):
+                problem(f"{file.relative_to(ROOT)}:{number}", "parses JSON without base/json.h")
+
+
 def check_files():
     code = tracked("src/*", "rust/*.rs", "tests/*.py", "tests/*.cc", "tools/*", "demo/*.cc", "demo/*.h")
     for file in code:
@@ -126,7 +137,7 @@ def check_docs_links():
                 problem(file.relative_to(ROOT), f"link to {target}, which does not exist")
 
 
-for check in (check_layers, check_edges, check_files, check_words, check_headers_compile, check_generated_docs,
+for check in (check_layers, check_edges, check_json, check_files, check_words, check_headers_compile, check_generated_docs,
               check_tests_are_built, check_isa_symbols, check_docs_links):
     check()
 for line in problems:

@@ -1,12 +1,11 @@
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "api/chat.h"
 #include "api/completions.h"
 #include "api/json_writer.h"
 #include "api/native.h"
 #include "api/testing/byte_tokenizer.h"
+#include "base/json.h"
 
 namespace fathom::api {
 namespace {

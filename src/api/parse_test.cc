@@ -1,12 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "api/chat.h"
 #include "api/completions.h"
 #include "api/native.h"
 #include "api/score.h"
+#include "base/json.h"
 
 namespace fathom::api {
 namespace {

@@ -1,10 +1,9 @@
 // /v1/messages and /v1/responses as chat completions.
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "api/anthropic.h"
 #include "api/responses.h"
+#include "base/json.h"
 
 namespace fathom::api {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <cstdio>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/option_table.h"
 #include "bench/kernel_speed.h"
 
@@ -69,9 +69,8 @@ Status run(const OptionValues& v) {
     }));
   }
   if (file.is_open()) {
-    file << nlohmann::json{{"machine", as_json(limits, exec->threads())}, {"kernels", results}}
-                .dump(1)
-         << '\n';
+    const nlohmann::json all = {{"machine", as_json(limits, exec->threads())}, {"kernels", results}};
+    file << json_text(all, 1) << '\n';
   }
   return {};
 }

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "bench/one_batch.h"
 
@@ -139,7 +139,7 @@ nlohmann::ordered_json to_json(const std::string& run_name, const BatchShape& sh
 
 Status append_line(const std::string& path, const nlohmann::ordered_json& json) {
   std::ofstream file(path, std::ios::app);
-  file << json.dump() << '\n';
+  file << json_text(json) << '\n';
   if (!file) return invalid("--result-filename {}: cannot be written", path);
   return {};
 }

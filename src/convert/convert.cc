@@ -6,8 +6,8 @@
 #include <cstring>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "convert/calibrate.h"
 #include "convert/output_folder.h"
 #include "convert/shard_writer.h"

@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "base/json.h"
 #include "model/deepseek/weights.h"
 #include "model/loader.h"
 #include "weights/formats/format.h"
@@ -278,7 +278,7 @@ std::string Inspection::to_json() const {
       {"kv_bytes_per_token", kv_bytes_per_token},
       {"parts", list},
       {"problems", problems}};
-  return json.dump(2, ' ', false, Json::error_handler_t::replace);
+  return json_text(json, 2);
 }
 
 }  // namespace fathom::convert

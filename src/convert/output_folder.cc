@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "convert/shard_writer.h"
 #include "weights/gguf/model_files.h"
 
@@ -51,9 +51,9 @@ Status check_existing(const fs::path& path, const Json& mark) {
     if (fs::is_empty(path, error) && !error) return {};
     return invalid("{} exists and is not empty; name another folder or remove it", path.string());
   }
-  Json found = Json::parse(read_text(mark_path), nullptr, /*allow_exceptions=*/false);
-  if (!found.is_object())
-    return {};  // cut off while the mark itself was written: nothing else is there
+  auto read = parse_ordered_json(read_text(mark_path), kConversionMark);
+  if (!read || !read->is_object()) return {};  // cut off while the mark itself was written: nothing else is there
+  Json& found = *read;
   Json expected = mark;
   found.erase("command");
   expected.erase("command");
@@ -73,10 +73,10 @@ bool is_small_text(const std::string& name) {
   return std::ranges::any_of(kEndings, [&](std::string_view end) { return name.ends_with(end); });
 }
 
-Result<std::string> config_text(const Source& source, const Options& o,
+Result<Json> config_json(const Source& source, const Options& o,
                                 std::span<const std::string> kept) {
   const FileBytes file = TRY(source.files->open("config.json"));
-  Json config = Json::parse(file.text(), nullptr, /*allow_exceptions=*/false);
+  Json config = TRY(parse_ordered_json(file.text(), file.path));
   if (!config.is_object()) return invalid("{}: not a JSON object", file.path);
   if (o.extract_mtp) {
     config["architectures"] = {source.config.architecture + "NextN"};
@@ -91,7 +91,7 @@ Result<std::string> config_text(const Source& source, const Options& o,
     if (config.contains("dtype")) config["dtype"] = config["torch_dtype"];
     if (!quantization.is_null()) config["quantization_config"] = std::move(quantization);
   }
-  return config.dump(2) + "\n";
+  return config;
 }
 
 // ModelOpt's own file beside config.json, which SGLang looks for.
@@ -132,7 +132,7 @@ Result<OutputFolder> OutputFolder::open(const Source& source, const Options& o, 
                 o.out.string(), static_cast<double>(space.available) / 1e9,
                 static_cast<double>(bytes) / 1e9);
   }
-  TRY(write_file(o.out / kConversionMark, mark.dump(2) + "\n"));
+  TRY(write_file(o.out / kConversionMark, json_text(mark, 2) + "\n"));
   return OutputFolder(o.out);
 }
 
@@ -159,17 +159,17 @@ Status OutputFolder::complete(const Source& source, const Options& o,
     if (!is_small_text(name)) continue;
     TRY(write_file(path_ / name, TRY(source.files->open(name)).text()));
   }
-  const std::string config = TRY(config_text(source, o, kept));
-  const Json quantization = Json::parse(config).value("quantization_config", Json());
+  const Json config = TRY(config_json(source, o, kept));
+  const Json quantization = config.value("quantization_config", Json());
   if (o.target && quantization.is_object() && quantization.contains("quant_algo")) {
     TRY(write_file(path_ / kHfQuantConfig, modelopt_text(kept, quantization)));
   }
   const bool single = weight_map.size() > 0 && weight_map.begin()->second == shard_name(1, 1);
   if (!single) {
     const Json index = {{"metadata", {{"total_size", bytes}}}, {"weight_map", weight_map}};
-    TRY(write_file(path_ / "model.safetensors.index.json", index.dump(2) + "\n"));
+    TRY(write_file(path_ / "model.safetensors.index.json", json_text(index, 2) + "\n"));
   }
-  TRY(write_file(path_ / "config.json", config));
+  TRY(write_file(path_ / "config.json", json_text(config, 2) + "\n"));
   std::error_code error;
   fs::remove(path_ / kConversionMark, error);
   if (error) return invalid("cannot remove {}: {}", kConversionMark, error.message());

@@ -5,7 +5,8 @@
 
 #include <cerrno>
 #include <cstring>
-#include <nlohmann/json.hpp>
+
+#include "base/json.h"
 
 namespace fathom::convert {
 namespace {
@@ -50,7 +51,7 @@ std::string header_of(std::span<const OutputTensor> tensors, int64_t& data_bytes
                          {"data_offsets", {data_bytes, end}}};
     data_bytes = end;
   }
-  std::string text = json.dump();
+  std::string text = json_text(json);
   text.append((8 - text.size() % 8) % 8, ' ');
   return text;
 }

@@ -3,8 +3,8 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "convert/int4.h"
 #include "tensor/float_formats.h"
 #include "weights/formats/format.h"

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <set>
+
+#include "base/json.h"
 
 namespace fathom {
 namespace {
@@ -76,7 +77,7 @@ class Fields {
   }
   void problem(const char* name, const std::string& what) {
     if (!error_.empty()) return;
-    const std::string found = json_.contains(name) ? json_[name].dump().substr(0, 80) : "nothing";
+    const std::string found = json_.contains(name) ? json_text(json_[name]).substr(0, 80) : "nothing";
     error_ = fmt::format("{}: \"{}\" {}, found {}", where_, name, what, found);
   }
   const Json& json() const { return json_; }
@@ -221,7 +222,7 @@ void read_feed_forward(Fields& f, ModelConfig& c) {
 Status read_quantization(const Json& json, ModelConfig& c) {
   for (const char* name : {"quantization_config", "compression_config"}) {
     if (!json.contains(name) || json[name].is_null()) continue;
-    c.quant = TRY(QuantConfig::parse(json[name].dump(), fmt::format("config.json: {}", name)));
+    c.quant = TRY(QuantConfig::parse(json_text(json[name]), fmt::format("config.json: {}", name)));
     return {};
   }
   return {};

@@ -207,7 +207,7 @@ ApiServerOptions api_server_options(const ServerArgs& args) {
   o.http.max_body_bytes = static_cast<size_t>(args.max_body_bytes);
   o.http.keep_alive_timeout = std::chrono::seconds(args.timeout_keep_alive);
   o.http.threads = std::thread::hardware_concurrency() >= 16 ? 2 : 1;
-  o.routes.server_args = Json::parse(server_args_json(args));
+  o.routes.server_args = server_args_json(args);
   o.routes.server_args["launch_command"] = launch_command(args);
   o.routes.health_timeout_seconds = args.environment.health_check_timeout;
   o.routes.enable_metrics = args.enable_metrics;

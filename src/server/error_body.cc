@@ -1,8 +1,7 @@
 #include "server/error_body.h"
 
-#include <nlohmann/json.hpp>
-
 #include "api/errors.h"
+#include "base/json.h"
 #include "server/json_text.h"
 
 namespace fathom {

@@ -25,7 +25,7 @@ Json model_card(const ModelFacts& facts) {
 
 http::Response models_response(const ModelFacts& facts) {
   http::Response response;
-  response.body = json_text({{"object", "list"}, {"data", Json::array({model_card(facts)})}});
+  response.body = json_text(Json{{"object", "list"}, {"data", Json::array({model_card(facts)})}});
   return response;
 }
 
@@ -36,7 +36,7 @@ http::Response model_response(const ModelFacts& facts, std::string_view id) {
     return response;
   }
   response.status = 404;
-  response.body = json_text({{"error",
+  response.body = json_text(Json{{"error",
                               {{"message", fmt::format("The model '{}' does not exist", id)},
                                {"type", "invalid_request_error"},
                                {"param", "model"},

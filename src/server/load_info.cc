@@ -81,7 +81,7 @@ std::string prometheus_text(const Json& load) {
   for (const auto& [name, value] : load.items()) {
     if (!value.is_number() || name == "dp_rank") continue;
     text += fmt::format("# TYPE sglang_load_{0} gauge\nsglang_load_{0}{{dp_rank=\"0\"}} {1}\n",
-                        name, value.dump());
+                        name, json_text(value));
   }
   return text;
 }
@@ -119,7 +119,7 @@ Result<http::Response> loads_response(const ModelFacts& facts, const EngineStats
   if (!query.format.empty() && query.format != "json") {
     return invalid("format must be json or prometheus, got '{}'", query.format);
   }
-  response.body = json_text({{"timestamp", utc_now()},
+  response.body = json_text(Json{{"timestamp", utc_now()},
                              {"version", kVersion},
                              {"accelerator", "cpu"},
                              {"num_accelerators", 1},

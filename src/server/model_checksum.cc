@@ -7,8 +7,8 @@
 #include <array>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/log.h"
 
 namespace fathom {
@@ -66,8 +66,8 @@ Status verify_checksums(const FileSet& files, const std::filesystem::path& sums)
   std::ifstream file(sums, std::ios::binary);
   const std::string text(std::istreambuf_iterator<char>(file), {});
   if (!file.is_open()) return invalid("--model-checksum {}: cannot be read", sums.string());
-  const Json json = Json::parse(text, nullptr, false);
-  if (!json.is_object()) return invalid("--model-checksum {}: not a JSON object", sums.string());
+  const Json json =
+      TRY(parse_json_object(text, fmt::format("--model-checksum {}", sums.string())));
   const auto listed = json.find("files");
   const Json& entries = listed != json.end() && listed->is_object() ? *listed : json;
   if (entries.empty()) return invalid("--model-checksum {}: lists no file", sums.string());

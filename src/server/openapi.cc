@@ -40,7 +40,7 @@ Json operation(const Route& route, const std::string& method, const std::string&
   const std::string_view schema = method == "get" ? "" : request_schema(route.path);
   if (!schema.empty()) {
     out["requestBody"] = {{"required", true},
-                          {"content", {{"application/json", {{"schema", Json::parse(schema)}}}}}};
+                          {"content", {{"application/json", {{"schema", parse_ordered_json(schema, path).value()}}}}}};
   }
   if (route.access == Access::kOpen) {
     out["security"] = Json::array();

@@ -5,7 +5,6 @@
 
 #include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "api/anthropic.h"
 #include "api/chat.h"
@@ -18,6 +17,7 @@
 #include "api/score.h"
 #include "api/testing/byte_tokenizer.h"
 #include "api/tokens.h"
+#include "base/json.h"
 
 namespace fathom {
 namespace {

@@ -1,24 +1,13 @@
 #include "text/chat_messages.h"
 
-#include <nlohmann/json.hpp>
+#include "base/json.h"
 
 namespace fathom {
 namespace {
 
 using Json = nlohmann::ordered_json;  // the client's key order is the template's key order
 
-constexpr int kMostDepth = 100;  // below the nesting limit of the template engine's own parser
-
-Result<Json> parse(std::string_view text, std::string_view what) {
-  bool deep = false;
-  const auto bound = [&](int depth, Json::parse_event_t, Json&) {
-    return !(deep |= depth > kMostDepth);
-  };
-  Json value = Json::parse(text, bound, /*allow_exceptions=*/false);
-  if (deep) return invalid("{}: JSON nested deeper than {} levels", what, kMostDepth);
-  if (value.is_discarded()) return invalid("{}: not valid JSON", what);
-  return value;
-}
+constexpr int kMostLevels = 100;  // below the nesting limit of the template engine's own parser
 
 // As Python's json.dumps(ensure_ascii=False) writes it.
 void dump_as_python(const Json& value, std::string& out) {
@@ -27,7 +16,7 @@ void dump_as_python(const Json& value, std::string& out) {
     bool first = true;
     for (const auto& [key, item] : value.items()) {
       if (!std::exchange(first, false)) out += ", ";
-      out += Json(key).dump() + ": ";
+      out += json_text(Json(key)) + ": ";
       dump_as_python(item, out);
     }
     out += '}';
@@ -39,7 +28,7 @@ void dump_as_python(const Json& value, std::string& out) {
     }
     out += ']';
   } else {
-    out += value.dump();
+    out += json_text(value);
   }
 }
 
@@ -94,7 +83,7 @@ Status normalise_arguments(Json& call, const TemplateHabits& habits) {
     return {};
   }
   if (!arguments.is_string()) return {};
-  auto object = parse(arguments.get_ref<const std::string&>(), "arguments");
+  auto object = parse_ordered_json(arguments.get_ref<const std::string&>(), "arguments", kMostLevels);
   if (!object) return invalid("Assistant tool call function.arguments must be valid JSON.");
   if (!object->is_object()) {
     return invalid("Assistant tool call function.arguments must be a JSON object.");
@@ -128,7 +117,7 @@ void bare_functions(Json& tools) {
 }  // namespace
 
 Result<std::string> render_chat(const ChatTemplate& chosen, std::string_view context_json) {
-  Json context = TRY(parse(context_json, "chat"));
+  Json context = TRY(parse_ordered_json(context_json, "chat", kMostLevels));
   if (!context.is_object() || !context.contains("messages") || !context["messages"].is_array()) {
     return invalid("chat: messages must be a list");
   }
@@ -142,12 +131,11 @@ Result<std::string> render_chat(const ChatTemplate& chosen, std::string_view con
   }
   if (with_tools) complete_tools(context["tools"]);
 
-  constexpr auto kReplace = Json::error_handler_t::replace;
-  Result<std::string> text = used.render(context.dump(-1, ' ', false, kReplace));
+  Result<std::string> text = used.render(json_text(context));
   if (text || !with_tools) return text;
   // Some templates read the function's fields directly.
   bare_functions(context["tools"]);
-  Result<std::string> second = used.render(context.dump(-1, ' ', false, kReplace));
+  Result<std::string> second = used.render(json_text(context));
   return second ? second : text;
 }
 

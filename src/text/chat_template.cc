@@ -1,8 +1,7 @@
 #include "text/chat_template.h"
 
-#include <nlohmann/json.hpp>
-
 #include "base/check.h"
+#include "base/json.h"
 #include "text/builtin_templates.h"
 #include "text/rust_call.h"
 
@@ -84,9 +83,9 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::compile(std::string_vi
 }
 
 Result<std::string> named_template(std::string_view tokenizer_config, std::string_view name) {
-  const auto config = nlohmann::json::parse(tokenizer_config, nullptr, /*allow_exceptions=*/false);
+  const auto config = TRY(parse_json_object(tokenizer_config, "tokenizer_config.json"));
   std::string names;
-  if (config.is_object() && config.contains("chat_template")) {
+  if (config.contains("chat_template")) {
     for (const auto& entry : config["chat_template"]) {
       if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() ||
           !entry.contains("template") || !entry["template"].is_string()) {

@@ -1,8 +1,8 @@
 #include "text/tokenizer.h"
 
 #include <cstring>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "text/rust_call.h"
 #include "text/utf8.h"
 
@@ -141,10 +141,8 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::load(const FileSet& files) {
   if (files.has("tokenizer_config.json")) {
     config_text = std::string(TRY(files.open("tokenizer_config.json")).text());
   }
-  const Json config = Json::parse(config_text, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object()) {
-    return invalid("{}/tokenizer_config.json: not a JSON object", files.location());
-  }
+  const Json config =
+      TRY(parse_json_object(config_text, files.location() + "/tokenizer_config.json"));
   ft_tokenizer* handle = ft_tokenizer_load(json.text().data(), json.text().size(),
                                            config_text.data(), config_text.size());
   if (!handle) return invalid("{}: {}", files.location(), rust_error());

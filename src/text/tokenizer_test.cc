@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <random>
 
+#include "base/json.h"
 #include "text/detokenizer.h"
 #include "text/utf8.h"
 

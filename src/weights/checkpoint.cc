@@ -3,9 +3,9 @@
 #include <fmt/ranges.h>
 #include <sys/mman.h>
 
-#include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/json.h"
 #include "weights/gguf/tensor_names.h"
 
 namespace fathom {
@@ -28,8 +28,8 @@ Result<std::set<std::string>> shard_names(const FileSet& files) {
     return invalid("{}: {} bytes is too large for an index of tensors", index.path,
                    index.bytes.size());
   }
-  const Json json = Json::parse(index.text(), nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
+  const Json json = TRY(parse_json_object(index.text(), index.path));
+  if (!json.contains("weight_map") || !json["weight_map"].is_object()) {
     return invalid("{}: needs an object \"weight_map\" from tensor to file", index.path);
   }
   std::set<std::string> names;

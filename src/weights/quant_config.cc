@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <regex>
+
+#include "base/json.h"
 
 namespace fathom {
 namespace {
@@ -51,7 +52,7 @@ class Reader {
   void problem(const char* name, const std::string& what, const Json& found) {
     if (!error_.empty()) return;
     error_ =
-        fmt::format("{}: \"{}\" {}, found {}", source_, name, what, found.dump().substr(0, 80));
+        fmt::format("{}: \"{}\" {}, found {}", source_, name, what, json_text(found).substr(0, 80));
   }
   const Json& json() const { return json_; }
   Status status() const {
@@ -210,8 +211,7 @@ bool QuantConfig::excludes(std::string_view module) const {
 }
 
 Result<QuantConfig> QuantConfig::parse(std::string_view text, const std::string& source) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return invalid("{}: must be a JSON object", source);
+  const Json json = TRY(parse_json_object(text, source));
   QuantConfig c;
   c.source = source;
   Reader r(json, source);
@@ -244,10 +244,9 @@ Result<QuantConfig> QuantConfig::read_companions(const FileSet& files) {
       return invalid("{}: {} bytes is too large (limit {})", file.path, file.bytes.size(),
                      kMaxFileBytes);
     }
-    const Json json = Json::parse(file.text(), nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object()) return invalid("{}: must be a JSON object", file.path);
+    const Json json = TRY(parse_json_object(file.text(), file.path));
     const bool nested = json.contains("quantization") && json["quantization"].is_object();
-    QuantConfig config = TRY(parse((nested ? json["quantization"] : json).dump(), name));
+    QuantConfig config = TRY(parse(json_text(nested ? json["quantization"] : json), name));
     if (!config.method.empty()) return config;
   }
   return QuantConfig();

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "weights/gguf/block_types.h"
 
 namespace fathom {

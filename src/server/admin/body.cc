@@ -2,15 +2,13 @@
 
 #include <cmath>
 
-#include "server/json_text.h"
+#include "base/json.h"
 
 namespace fathom {
 
 Result<AdminBody> AdminBody::parse(const std::string& text) {
   if (text.empty()) return AdminBody(nlohmann::json::object());
-  auto json = TRY(parse_json(text));
-  if (!json.is_object()) return invalid("The request body must be a JSON object.");
-  return AdminBody(std::move(json));
+  return AdminBody(TRY(parse_json_object(text, "The request body")));
 }
 
 const nlohmann::json* AdminBody::find(const char* name) const {

@@ -1,11 +1,11 @@
 // The JSON object that an administrator sends: typed members, the first mistake remembered.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "base/result.h"
 
 namespace fathom {

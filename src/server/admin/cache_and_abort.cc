@@ -62,8 +62,7 @@ struct AbortRequest {
 
 // Members of other names are ignored.
 Result<AbortRequest> parse_abort(const std::string& body) {
-  const auto json = TRY(parse_json(body));
-  if (!json.is_object()) return invalid("The request body must be a JSON object.");
+  const auto json = TRY(parse_json_object(body, "The request body"));
   AbortRequest request;
   if (const auto rid = json.find("rid"); rid != json.end() && !rid->is_null()) {
     if (!rid->is_string()) return invalid("rid: must be a string");
@@ -116,7 +115,7 @@ http::Handler unsuccessful_handler(std::string message) {
   return [message = std::move(message)](const http::Request&, http::Responder& responder) {
     http::Response response;
     response.status = 400;
-    response.body = json_text({{"success", false}, {"message", message}});
+    response.body = json_text(Json{{"success", false}, {"message", message}});
     return responder.send(std::move(response));
   };
 }

@@ -48,7 +48,7 @@ Result<EngineTuning> tuning_of(const nlohmann::json& args, int32_t most_running)
       return invalid("server_args.{}: cannot be changed while serving", name);
     }
   }
-  AdminBody fields = TRY(AdminBody::parse(args.dump()));
+  AdminBody fields = TRY(AdminBody::parse(json_text(args)));
   EngineTuning tuning;
   tuning.conservativeness = fields.number("schedule_conservativeness", 0, 1000);
   if (const auto n = fields.integer("max_running_requests", 1, most_running)) {

@@ -76,7 +76,7 @@ std::string chrome_trace(const std::vector<ProfileEvent>& events) {
          {"args",
           {{"step", e.step}, {"prompt_rows", e.prompt_rows}, {"decode_rows", e.decode_rows}}}});
   }
-  return json_text({{"displayTimeUnit", "ms"}, {"traceEvents", std::move(list)}});
+  return json_text(Json{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(list)}});
 }
 
 class ProfileSession : public std::enable_shared_from_this<ProfileSession> {

@@ -58,10 +58,10 @@ asio::awaitable<void> answer_update(ServerState& state, TextPool& blocking, cons
   const Status updated = co_await blocking.run(work);
   http::Response response;
   response.status = updated ? 200 : 400;
-  response.body = json_text(
-      {{"success", updated.has_value()},
-       {"message", updated ? "Succeeded to update model weights." : updated.error().message},
-       {"num_paused_requests", 0}});
+  response.body = json_text(Json{
+      {"success", updated.has_value()},
+      {"message", updated ? "Succeeded to update model weights." : updated.error().message},
+      {"num_paused_requests", 0}});
   co_await responder.send(std::move(response));
 }
 

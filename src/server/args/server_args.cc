@@ -5,9 +5,9 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <random>
 
+#include "base/json.h"
 #include "server/args/config_file.h"
 #include "text/dialects/reasoning.h"
 #include "text/dialects/tool_calls.h"
@@ -56,9 +56,7 @@ Status read_dialects(const OptionValues& v, ServerArgs& a) {
 Status check_json_object(const OptionValues& v, std::string_view name) {
   const auto text = v.maybe_text(name);
   if (!text) return {};
-  if (!Json::parse(*text, nullptr, false).is_object()) {
-    return invalid("argument --{}: not a JSON object: {}", name, *text);
-  }
+  TRY(parse_json_object(*text, fmt::format("argument --{}", name)));
   return {};
 }
 
@@ -118,8 +116,7 @@ Result<std::map<std::string, std::string>> metric_labels(const OptionValues& v) 
   std::map<std::string, std::string> labels;
   const auto text = v.maybe_text("extra-metric-labels");
   if (!text) return labels;
-  const Json json = Json::parse(*text, nullptr, false);
-  if (!json.is_object()) return invalid("{}: not a JSON object: {}", kName, *text);
+  const Json json = TRY(parse_json_object(*text, kName));
   for (const auto& [label, value] : json.items()) {
     const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
     if (label.empty() || std::isdigit(static_cast<unsigned char>(label[0])) || label.starts_with("__") ||
@@ -334,21 +331,6 @@ bool is_secret(std::string_view name) {
   return name.ends_with("api-key") || name.ends_with("password");
 }
 
-nlohmann::ordered_json all_args(const ServerArgs& a) {
-  nlohmann::ordered_json json;
-  for (const Option& option : a.values.table()) {
-    if (is_about_help(option.name)) continue;
-    const bool secret = is_secret(option.name) && a.values.given(option.name);
-    json[snake(option.name)] = secret ? Json("***") : json_of(a.values, option);
-  }
-  json["served_model_name"] = a.served_model_name;
-  json["random_seed"] = a.random_seed;
-  json["tp_size"] = 1;
-  json["dp_size"] = 1;
-  json["ep_size"] = 1;
-  return json;
-}
-
 }  // namespace
 
 Result<ServerArgs> parse_server_args(std::span<const std::string> words, const Environment& environment) {
@@ -376,14 +358,27 @@ Result<ServerArgs> read_server_args(OptionValues values, const Environment& envi
   return args;
 }
 
-std::string server_args_json(const ServerArgs& args) { return all_args(args).dump(); }
+nlohmann::ordered_json server_args_json(const ServerArgs& args) {
+  nlohmann::ordered_json json;
+  for (const Option& option : args.values.table()) {
+    if (is_about_help(option.name)) continue;
+    const bool secret = is_secret(option.name) && args.values.given(option.name);
+    json[snake(option.name)] = secret ? Json("***") : json_of(args.values, option);
+  }
+  json["served_model_name"] = args.served_model_name;
+  json["random_seed"] = args.random_seed;
+  json["tp_size"] = 1;
+  json["dp_size"] = 1;
+  json["ep_size"] = 1;
+  return json;
+}
 
 std::string server_args_line(const ServerArgs& args) {
   std::string line = "server_args=ServerArgs(";
   bool first = true;
-  const nlohmann::ordered_json all = all_args(args);
+  const nlohmann::ordered_json all = server_args_json(args);
   for (const auto& [name, value] : all.items()) {
-    std::string text = value.dump();
+    std::string text = json_text(value);
     if (value.is_string()) text = "'" + value.get<std::string>() + "'";
     if (value.is_null()) text = "None";
     if (value.is_boolean()) text = value.get<bool>() ? "True" : "False";

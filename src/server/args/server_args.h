@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -139,7 +140,7 @@ Result<ServerArgs> parse_server_args(std::span<const std::string> args, const En
 
 // {"model_path": "...", ...}: every option by its snake_case name with its resolved value; secrets are
 // replaced by "***".
-std::string server_args_json(const ServerArgs& args);
+nlohmann::ordered_json server_args_json(const ServerArgs& args);
 // server_args=ServerArgs(model_path='...', ...)
 std::string server_args_line(const ServerArgs& args);
 

@@ -5,8 +5,8 @@
 #include <boost/asio/steady_timer.hpp>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "server/generation/testing/stand_ins.h"
 
 namespace fathom {

@@ -42,11 +42,12 @@ bool nests_at_most(const nlohmann::json& json, int depth) {
 Json sampling_fields(const std::string& body) {
   Json found = Json::object();
   if (body.size() > kParsedBytes) return found;
-  const auto json = nlohmann::json::parse(body, nullptr, false);
-  if (!json.is_object()) return found;
+  const auto json = parse_json_object(body, "body");
+  if (!json) return found;
   for (const char* name : {"sampling_params", "max_tokens", "max_completion_tokens", "temperature",
                            "top_p", "top_k", "min_p", "n", "stop", "seed", "stream", "logprobs"}) {
-    if (json.contains(name) && nests_at_most(json[name], 4)) found[name] = json[name];
+    const auto field = json->find(name);
+    if (field != json->end() && nests_at_most(*field, 4)) found[name] = *field;
   }
   return found;
 }

@@ -41,9 +41,13 @@ TEST(RequestLog, WhateverTheBodyHoldsItIsOneLine) {
 }
 
 TEST(RequestLog, DeepBodiesAreHarmless) {
-  const std::string deep =
-      R"({"stop":)" + std::string(300'000, '[') + std::string(300'000, ']') + R"(,"n":2})";
-  EXPECT_THAT(describe_request(post(deep), RequestLogLevel::kSampling), HasSubstr(R"({"n":2})"));
+  const auto log_of = [](size_t levels) {
+    const std::string body = R"({"stop":)" + std::string(levels, '[') + std::string(levels, ']') + R"(,"n":2})";
+    return describe_request(post(body), RequestLogLevel::kSampling);
+  };
+  EXPECT_THAT(log_of(4), HasSubstr(R"({"n":2,"stop":[[[[]]]]})"));
+  EXPECT_THAT(log_of(100), HasSubstr(R"({"n":2})"));
+  EXPECT_THAT(log_of(300'000), HasSubstr("sampling={}"));
 }
 
 }  // namespace

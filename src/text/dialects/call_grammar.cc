@@ -1,6 +1,6 @@
 #include "text/dialects/call_grammar.h"
 
-#include <nlohmann/json.hpp>
+#include "base/json.h"
 
 namespace fathom {
 namespace {
@@ -8,7 +8,7 @@ namespace {
 using Json = nlohmann::ordered_json;  // arguments come in the schema's order
 
 Json schema_of(const CallableTool& tool) {
-  Json schema = tool.parameters.empty() ? Json::object() : Json::parse(tool.parameters);
+  Json schema = tool.parameters.empty() ? Json::object() : parse_ordered_json(tool.parameters, tool.name).value();
   if (!schema.contains("type")) schema["type"] = "object";
   return schema;
 }
@@ -34,7 +34,7 @@ Json tags(const ToolDialect& d, std::span<const CallableTool> tools) {
 }
 
 std::string structural_tag(Json format) {
-  return Json({{"type", "structural_tag"}, {"format", std::move(format)}}).dump();
+  return json_text(Json({{"type", "structural_tag"}, {"format", std::move(format)}}));
 }
 
 }  // namespace

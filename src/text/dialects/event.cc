@@ -1,7 +1,8 @@
 #include "text/dialects/event.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+
+#include "base/json.h"
 
 namespace fathom {
 

@@ -420,7 +420,7 @@ TEST(QuantConfig, ErrorsNameSourceAndField) {
     const auto config = QuantConfig::parse(json, "here");
     return config ? "no error" : config.error().message;
   };
-  EXPECT_THAT(error("[]"), HasSubstr("here: must be a JSON object"));
+  EXPECT_THAT(error("[]"), HasSubstr("here: not a JSON object"));
   EXPECT_THAT(error(R"({"quant_method":5})"), HasSubstr("here: \"quant_method\" must be a string"));
   EXPECT_THAT(error(R"({"quant_method":"fp8","weight_block_size":[128]})"),
               HasSubstr("weight_block_size"));

@@ -2,8 +2,8 @@
 // converter and loader.
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "weights/gguf/model_files.h"
 
@@ -185,7 +185,7 @@ Result<std::string> config_json_of(const GgufFile& model) {
   add_experts(model, m, config);
   add_tokens(model, config);
   if (!m.missing().empty()) return invalid("metadata that is needed is missing: {}", m.missing());
-  return config.dump(2);
+  return json_text(config, 2);
 }
 
 std::string generation_json_of(const GgufFile& model) {
@@ -197,7 +197,7 @@ std::string generation_json_of(const GgufFile& model) {
     if (const double* value = model.find<double>(key)) json[name] = decimal(*value);
   }
   if (const auto* top_k = model.find<int64_t>("general.sampling.top_k")) json["top_k"] = *top_k;
-  return json.dump(2);
+  return json_text(json, 2);
 }
 
 }  // namespace fathom

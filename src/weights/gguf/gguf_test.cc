@@ -4,8 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
+#include "base/json.h"
 #include "tensor/float_formats.h"
 #include "weights/checkpoint.h"
 #include "weights/formats/format.h"

@@ -1,6 +1,6 @@
 // The tokenizer of a GGUF file ("gpt2": byte-level BPE) as tokenizer.json.
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "weights/gguf/model_files.h"
 
 namespace fathom {
@@ -180,7 +180,7 @@ Result<std::string> tokenizer_json_of(const GgufFile& model) {
                        {"byte_fallback", false},
                        {"vocab", std::move(vocab)},
                        {"merges", std::move(list)}}}};
-  return json.dump();
+  return json_text(json);
 }
 
 std::string tokenizer_config_json_of(const GgufFile& model) {
@@ -199,7 +199,7 @@ std::string tokenizer_config_json_of(const GgufFile& model) {
   if (const auto* source = model.find<std::string_view>("tokenizer.chat_template")) {
     config["chat_template"] = *source;
   }
-  return config.dump(2, ' ', false, Json::error_handler_t::replace);
+  return json_text(config, 2);
 }
 
 }  // namespace fathom

@@ -1,0 +1,56 @@
+#include "base/json.h"
+
+namespace fathom {
+namespace {
+
+// "[json.exception.parse_error.101] parse error at line 1, column 3: ..." without what is in brackets.
+std::string place_of(const std::string& message) {
+  constexpr size_t kShown = 200;
+  const size_t start = message.find("] ");
+  return message.substr(start == std::string::npos ? 0 : start + 2, kShown);
+}
+
+template <class Json>
+Result<Json> parse(std::string_view text, std::string_view what, int most_levels) {
+  bool too_deep = false;
+  const auto guard = [&](int level, typename Json::parse_event_t, Json&) {
+    too_deep |= level > most_levels;
+    return !too_deep;
+  };
+  try {
+    Json value = Json::parse(text, guard);
+    if (too_deep) return invalid("{}: nested deeper than {} levels", what, most_levels);
+    return value;
+  } catch (const nlohmann::json::exception& e) {
+    return invalid("{}: not valid JSON: {}", what, place_of(e.what()));
+  }
+}
+
+template <class Json>
+std::string print(const Json& value, int indent) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace
+
+Result<nlohmann::json> parse_json(std::string_view text, std::string_view what, int most_levels) {
+  return parse<nlohmann::json>(text, what, most_levels);
+}
+
+Result<nlohmann::json> parse_json_object(std::string_view text, std::string_view what) {
+  auto value = parse_json(text, what);
+  if (value && !value->is_object()) return invalid("{}: not a JSON object", what);
+  return value;
+}
+
+Result<nlohmann::ordered_json> parse_ordered_json(std::string_view text, std::string_view what,
+                                                  int most_levels) {
+  return parse<nlohmann::ordered_json>(text, what, most_levels);
+}
+
+std::string json_text(const nlohmann::json& value, int indent) { return print(value, indent); }
+std::string json_text(const nlohmann::ordered_json& value, int indent) {
+  return print(value, indent);
+}
+
+}  // namespace fathom
