@@ -415,6 +415,16 @@ TEST(Nvfp4, WrongTensorsAreNamed) {
 
 // ---- quantization_config
 
+// Printing it again recurses: half a million levels would overflow the stack.
+TEST(QuantConfig, DeeplyNestedCompanionFilesAreRefused) {
+  const std::string deep = std::string(500'000, '[') + std::string(500'000, ']');
+  MemoryFiles files;
+  files.put("hf_quant_config.json", R"({"quantization":{"a":)" + deep + "}}");
+  const auto config = QuantConfig::read_companions(*files.files());
+  ASSERT_FALSE(config);
+  EXPECT_THAT(config.error().message, HasSubstr("hf_quant_config.json: nested deeper than 128 levels"));
+}
+
 TEST(QuantConfig, ErrorsNameSourceAndField) {
   const auto error = [](const char* json) {
     const auto config = QuantConfig::parse(json, "here");
