@@ -11,9 +11,10 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-halt_on_error=1:log_path=$reports/asan}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:log_path=$reports/ubsan}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:suppressions=$PWD/tools/tsan.supp:log_path=$reports/tsan}
 
-# The limit is for what hangs; scalar kernels with a sanitizer's checks take half an hour.
-[[ $folder == build ]] && limit=900 || limit=3600
-ctest --test-dir "$folder" --output-on-failure --timeout $limit --output-junit "$PWD/build/test-results/unit.xml"
+# Limits are for what hangs; with a sanitizer's checks scalar kernels take half an hour.
+limit=900
+[[ $folder == build ]] || { limit=3600 && export FATHOM_TEST_PATIENCE=1800; }
+ctest --test-dir "$folder" -j "$(nproc)" --output-on-failure --timeout $limit --output-junit "$PWD/build/test-results/unit.xml"
 unit=$?
 FATHOM_BUILD=$PWD/$folder build/venv/bin/python -m pytest tests/e2e -q --junit-xml build/test-results/e2e.xml
 e2e=$?

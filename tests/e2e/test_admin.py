@@ -216,7 +216,7 @@ def test_waiting_and_running_timeouts(launch):
     assert answers[0][0] == 200
     server.stop()
 
-    server = launch(env={"SGLANG_REQ_RUNNING_TIMEOUT": "0.2"})
+    server = launch(env={"SGLANG_REQ_RUNNING_TIMEOUT": "1"})
     server.request("POST", "/slow_down", {"forward_sleep_time": 0.02})
     status, text = server.request("POST", "/generate", {"input_ids": [5], "sampling_params": {"max_new_tokens": 500, "ignore_eos": True}})
     assert "Request running timeout reached." in text
