@@ -50,7 +50,7 @@ def edit(path, change):
     (["--mem-fraction-static", "0.00001"], 1, ["Not enough memory", "--mem-fraction-static", "GiB"]),
     (["--cpu-kernel-target", "sve2"], 1, ["sve2", "scalar"]),
     (["--model-path", "/nowhere/at/all"], 1, ["/nowhere/at/all", "not found"]),
-    (["--json-model-override-args", "{"], 2, ["not a JSON object"]),
+    (["--json-model-override-args", "{"], 2, ["not valid JSON"]),
 ])
 def test_flags(flags, code, words):
     got, text = launch(*flags)
