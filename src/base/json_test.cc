@@ -6,7 +6,7 @@ namespace fathom {
 namespace {
 
 using testing::HasSubstr;
-using testing::Not;
+using testing::StartsWith;
 
 std::string error(std::string_view text) {
   const auto value = parse_json(text, "here");
@@ -15,7 +15,7 @@ std::string error(std::string_view text) {
 
 TEST(Json, SaysWhereTextIsWrong) {
   EXPECT_EQ(error("{\"a\": [1, 2.5e3, null, \"\xc3\xa9\"]}"), "none");
-  EXPECT_THAT(error("{\n\"a\" 1}"), testing::StartsWith("here: not valid JSON: parse error at line 2"));
+  EXPECT_THAT(error("{\n\"a\" 1}"), StartsWith("here: not valid JSON: parse error at line 2"));
   EXPECT_THAT(error(""), HasSubstr("here: not valid JSON"));
   EXPECT_THAT(error("1e999"), HasSubstr("not valid JSON"));
   EXPECT_THAT(error("\"\xff\""), HasSubstr("not valid JSON"));

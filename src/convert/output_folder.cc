@@ -52,7 +52,8 @@ Status check_existing(const fs::path& path, const Json& mark) {
     return invalid("{} exists and is not empty; name another folder or remove it", path.string());
   }
   auto read = parse_ordered_json(read_text(mark_path), kConversionMark);
-  if (!read || !read->is_object()) return {};  // cut off while the mark itself was written: nothing else is there
+  // Cut off while the mark itself was written: nothing else is there.
+  if (!read || !read->is_object()) return {};
   Json& found = *read;
   Json expected = mark;
   found.erase("command");
@@ -74,7 +75,7 @@ bool is_small_text(const std::string& name) {
 }
 
 Result<Json> config_json(const Source& source, const Options& o,
-                                std::span<const std::string> kept) {
+                         std::span<const std::string> kept) {
   const FileBytes file = TRY(source.files->open("config.json"));
   Json config = TRY(parse_ordered_json(file.text(), file.path));
   if (!config.is_object()) return invalid("{}: not a JSON object", file.path);

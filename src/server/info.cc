@@ -37,10 +37,10 @@ http::Response model_response(const ModelFacts& facts, std::string_view id) {
   }
   response.status = 404;
   response.body = json_text(Json{{"error",
-                              {{"message", fmt::format("The model '{}' does not exist", id)},
-                               {"type", "invalid_request_error"},
-                               {"param", "model"},
-                               {"code", "model_not_found"}}}});
+                                  {{"message", fmt::format("The model '{}' does not exist", id)},
+                                   {"type", "invalid_request_error"},
+                                   {"param", "model"},
+                                   {"code", "model_not_found"}}}});
   return response;
 }
 

@@ -120,10 +120,10 @@ Result<http::Response> loads_response(const ModelFacts& facts, const EngineStats
     return invalid("format must be json or prometheus, got '{}'", query.format);
   }
   response.body = json_text(Json{{"timestamp", utc_now()},
-                             {"version", kVersion},
-                             {"accelerator", "cpu"},
-                             {"num_accelerators", 1},
-                             {"loads", Json::array({load})}});
+                                 {"version", kVersion},
+                                 {"accelerator", "cpu"},
+                                 {"num_accelerators", 1},
+                                 {"loads", Json::array({load})}});
   return response;
 }
 

@@ -39,8 +39,9 @@ Json operation(const Route& route, const std::string& method, const std::string&
   }
   const std::string_view schema = method == "get" ? "" : request_schema(route.path);
   if (!schema.empty()) {
+    const Json of_body = parse_ordered_json(schema, path).value();
     out["requestBody"] = {{"required", true},
-                          {"content", {{"application/json", {{"schema", parse_ordered_json(schema, path).value()}}}}}};
+                          {"content", {{"application/json", {{"schema", of_body}}}}}};
   }
   if (route.access == Access::kOpen) {
     out["security"] = Json::array();

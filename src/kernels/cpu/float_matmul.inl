@@ -151,7 +151,7 @@ __attribute__((noinline)) static void add_piece(const Loader& load, const float*
                                                 int32_t k, int32_t stop, bool one, Sums& sums,
                                                 int32_t r0, int32_t j0) {
   F acc[R][W];
-  typename Loader::Watch watch;
+  NoWatch watch;  // a piece has no end at which an alarm could be looked into
   if (!Loader::kScaled || one) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
