@@ -34,6 +34,13 @@ if(FATHOM_TESTS)
   enable_testing()
 endif()
 
+# Eight files of a target are compiled as one: the headers of JSON and asio cost more than most files.
+# So names in anonymous namespaces are unique within a folder. The debug preset compiles each alone,
+# which suits work on one file.
+option(FATHOM_UNITY "Compile eight files of a target as one" ON)
+set(CMAKE_UNITY_BUILD ${FATHOM_UNITY})
+set(CMAKE_UNITY_BUILD_BATCH_SIZE 8)
+
 # fathom_library(<folder> [DEPS <targets>...] [TEST_DEPS <targets>...])
 #
 # Makes target fathom_<folder> of every *.cc below the folder and, from every *_test.cc, one test

@@ -12,7 +12,7 @@ const std::string kAnswer =
     "I look.</think>\n\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n"
     "```json\n{\"a\": 1}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>";
 
-Choice make() {
+Choice thinking_choice() {
   const AnswerForm form{.reasoning = *find_reasoning_dialect("deepseek-r1"),
                         .starts_in_thoughts = true,
                         .tools = *find_tool_dialect("deepseekv3"),
@@ -33,7 +33,7 @@ struct Diary final : BlockListener {
 
 TEST(BlockList, ReadsAStreamAndTheWholeAlike) {
   const std::string want = "+TI look.-T+C{\"a\": 1}-C";  // the space between is no block
-  Choice choice = make();
+  Choice choice = thinking_choice();
   Diary streamed;
   BlockList list("call_", streamed);
   for (const char c : kAnswer) {
@@ -56,7 +56,7 @@ TEST(BlockList, ReadsAStreamAndTheWholeAlike) {
 }
 
 TEST(MessagesFormat, CallsEndWithToolUse) {
-  Choice choice = make();
+  Choice choice = thinking_choice();
   choice.push({.tokens = byte_ids(kAnswer), .finish = FinishReason::stop_token(1)});
   std::vector<Choice> choices;
   choices.push_back(std::move(choice));

@@ -13,7 +13,7 @@ Choice make(const SamplingParams& sampling = {}) {
   return std::move(*choice);
 }
 
-TokenEvent event(std::string_view text, std::optional<FinishReason> finish = {}) {
+TokenEvent output(std::string_view text, std::optional<FinishReason> finish = {}) {
   return {.tokens = byte_ids(text), .finish = std::move(finish), .prompt_tokens = 3};
 }
 
@@ -21,7 +21,7 @@ TEST(Choice, CharactersOverTokensStayWhole) {
   Choice choice = make();
   const std::string text = "a\u00e9\u4e2d\U0001F600";
   for (const char c : text) {
-    choice.push(event(std::string_view(&c, 1)));
+    choice.push(output(std::string_view(&c, 1)));
     EXPECT_EQ(choice.text().find("\uFFFD"), std::string::npos);
     EXPECT_TRUE(text.starts_with(choice.text()));
   }
@@ -31,17 +31,17 @@ TEST(Choice, CharactersOverTokensStayWhole) {
 
 TEST(Choice, HalfACharacterAtTheEndIsReplaced) {
   Choice choice = make();
-  choice.push(event("a\xe4\xb8", FinishReason::length_limit(3)));
+  choice.push(output("a\xe4\xb8", FinishReason::length_limit(3)));
   EXPECT_EQ(choice.text(), "a\uFFFD");
 }
 
 TEST(Choice, StopStringOverTokensIsTrimmedAndHeldBack) {
   Choice choice = make({.stop = {"END"}});
-  choice.push(event("abE"));
+  choice.push(output("abE"));
   EXPECT_EQ(choice.text(), "ab");
-  choice.push(event("N"));
+  choice.push(output("N"));
   EXPECT_EQ(choice.text(), "ab");
-  choice.push(event("Dxyz"));
+  choice.push(output("Dxyz"));
   EXPECT_EQ(choice.text(), "ab");
   ASSERT_TRUE(choice.finish());
   EXPECT_EQ(std::get<std::string>(choice.finish()->matched), "END");
@@ -51,25 +51,25 @@ TEST(Choice, StopStringOverTokensIsTrimmedAndHeldBack) {
 
 TEST(Choice, HeldBackTextIsReleasedWhenDisprovedOrAtTheEnd) {
   Choice choice = make({.stop = {"END"}});
-  choice.push(event("aEN"));
+  choice.push(output("aEN"));
   EXPECT_EQ(choice.text(), "a");
-  choice.push(event("x"));
+  choice.push(output("x"));
   EXPECT_EQ(choice.text(), "aENx");
-  choice.push(event("E", FinishReason::length_limit(5)));
+  choice.push(output("E", FinishReason::length_limit(5)));
   EXPECT_EQ(choice.text(), "aENxE");
   EXPECT_EQ(choice.finish()->kind, FinishReason::Kind::kLength);
 }
 
 TEST(Choice, StopStringWinsOverLengthAndStaysWhenAsked) {
   Choice choice = make({.stop = {"X"}, .no_stop_trim = true});
-  choice.push(event("abX", FinishReason::length_limit(3)));
+  choice.push(output("abX", FinishReason::length_limit(3)));
   EXPECT_EQ(choice.text(), "abX");
   EXPECT_EQ(choice.finish()->kind, FinishReason::Kind::kStop);
 }
 
 TEST(Choice, StopTokenCountsButIsNotShown) {
   Choice choice = make({.skip_special_tokens = false});
-  TokenEvent last = event("hi");
+  TokenEvent last = output("hi");
   last.tokens.push_back(ByteTokenizer::kEos);
   last.finish = FinishReason::stop_token(ByteTokenizer::kEos);
   choice.push(std::move(last));
@@ -96,7 +96,7 @@ Choice make_with(const AnswerForm& form, const SamplingParams& sampling = {}) {
 
 TEST(Choice, StopStringsDoNotEndThoughts) {
   Choice choice = make_with(kThinks, {.stop = {"END"}});
-  choice.push(event("the END</think>say END more"));
+  choice.push(output("the END</think>say END more"));
   ASSERT_TRUE(choice.finish());
   EXPECT_EQ(choice.gathered(), (GatheredOutput{.reasoning = "the END", .content = "say "}));
   EXPECT_EQ(choice.reasoning_tokens(), 15);
@@ -107,18 +107,18 @@ TEST(Choice, ThoughtsMayComeInOnePieceOrBeContent) {
   AnswerForm form = kThinks;
   form.stream_reasoning = false;
   Choice late = make_with(form);
-  late.push(event("abc"));
+  late.push(output("abc"));
   EXPECT_TRUE(late.events().empty());
-  late.push(event("d</think>e"));
+  late.push(output("d</think>e"));
   EXPECT_EQ(late.events()[0].text, "abcd");
   Choice cut = make_with(form);
-  cut.push(event("abc", FinishReason::length_limit(3)));
+  cut.push(output("abc", FinishReason::length_limit(3)));
   EXPECT_EQ(cut.gathered(), (GatheredOutput{.reasoning = "abc"}));
   EXPECT_EQ(cut.reasoning_tokens(), 3);
 
   form.separate_reasoning = false;
   Choice raw = make_with(form);
-  raw.push(event("ab</think>c</thi", FinishReason::length_limit(3)));
+  raw.push(output("ab</think>c</thi", FinishReason::length_limit(3)));
   EXPECT_EQ(raw.gathered(), (GatheredOutput{.content = "ab</think>c</thi"}));
   EXPECT_EQ(raw.text(), "ab</think>c</thi");
 }
@@ -127,7 +127,7 @@ TEST(Choice, TheAnswerEndsWithTheLastCallThatIsAllowed) {
   const std::string call = "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜>";
   Choice choice = make_with(
       {.tools = *find_tool_dialect("deepseekv31"), .tool_names = {"f"}, .most_calls = 1});
-  choice.push(event(call + call));
+  choice.push(output(call + call));
   ASSERT_TRUE(choice.finish());
   EXPECT_TRUE(choice.stopped_by_text());
   EXPECT_EQ(choice.gathered(), (GatheredOutput{.calls = {{"f", "{}"}}}));
@@ -136,7 +136,7 @@ TEST(Choice, TheAnswerEndsWithTheLastCallThatIsAllowed) {
 TEST(Choice, HeldBackPiecesAreReleasedInOrder) {
   Choice choice = make_with({.tools = *find_tool_dialect("deepseekv31"), .tool_names = {"f"}},
                             {.stop = {"\nEND"}});
-  choice.push(event("a <｜tool▁ca\nEN", FinishReason::length_limit(9)));
+  choice.push(output("a <｜tool▁ca\nEN", FinishReason::length_limit(9)));
   EXPECT_EQ(choice.gathered(), (GatheredOutput{.content = "a <｜tool▁ca\nEN"}));
 }
 

@@ -3,13 +3,11 @@
 namespace fathom::api {
 namespace {
 
-using Kind = GrammarSpec::Kind;
-
 constexpr std::string_view kOneOnly =
     "Only one of json_schema, regex, ebnf, or structural_tag can be set.";
 
-void set(Fields& fields, Kind kind, std::string text, std::optional<GrammarSpec>& grammar,
-         const Settings& settings) {
+void set(Fields& fields, GrammarSpec::Kind kind, std::string text,
+         std::optional<GrammarSpec>& grammar, const Settings& settings) {
   if (!settings.grammars) {
     return fields.refuse_with(
         "Grammar-based generation (json_schema, regex, ebnf, structural_tag) is not supported when "
@@ -31,11 +29,11 @@ std::optional<JsonValue> schema_of(const Fields& format) {
 }  // namespace
 
 void read_grammar(Fields& fields, std::optional<GrammarSpec>& grammar, const Settings& settings) {
-  static constexpr std::pair<std::string_view, Kind> kFields[] = {
-      {"json_schema", Kind::kJsonSchema},
-      {"regex", Kind::kRegex},
-      {"ebnf", Kind::kEbnf},
-      {"structural_tag", Kind::kStructuralTag}};
+  static constexpr std::pair<std::string_view, GrammarSpec::Kind> kFields[] = {
+      {"json_schema", GrammarSpec::Kind::kJsonSchema},
+      {"regex", GrammarSpec::Kind::kRegex},
+      {"ebnf", GrammarSpec::Kind::kEbnf},
+      {"structural_tag", GrammarSpec::Kind::kStructuralTag}};
   bool inherited = grammar.has_value();  // from --preferred-sampling-params
   for (const auto& [name, kind] : kFields) {
     std::string text;
@@ -56,17 +54,19 @@ void read_response_format(Fields& fields, std::optional<GrammarSpec>& grammar,
   if (format.failure()) return fields.note(*format.failure());
   if (type == "text") return;
   if (type == "json_object") {
-    return set(fields, Kind::kJsonSchema, R"({"type": "object"})", grammar, settings);
+    return set(fields, GrammarSpec::Kind::kJsonSchema, R"({"type": "object"})", grammar, settings);
   }
   if (type == "json_schema") {
     const auto schema = schema_of(format);
     if (!schema) {
       return fields.refuse_with("schema_ is required for json_schema response format request.");
     }
-    return set(fields, Kind::kJsonSchema, simdjson::minify(*schema), grammar, settings);
+    return set(fields, GrammarSpec::Kind::kJsonSchema, simdjson::minify(*schema), grammar,
+               settings);
   }
   if (type == "structural_tag") {
-    return set(fields, Kind::kStructuralTag, simdjson::minify(*value), grammar, settings);
+    return set(fields, GrammarSpec::Kind::kStructuralTag, simdjson::minify(*value), grammar,
+               settings);
   }
   fields.refuse_with(fmt::format(
       "response_format.type must be text, json_object, json_schema or structural_tag, got '{}'.",

@@ -10,8 +10,6 @@
 namespace fathom::api {
 namespace {
 
-using Json = nlohmann::json;
-
 Settings settings() {
   Settings s;
   s.vocab_size = 2048;

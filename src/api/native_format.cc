@@ -7,8 +7,6 @@
 namespace fathom::api {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 void write_finish_reason(JsonWriter& out, const FinishReason& reason) {
   out.begin_object();
   switch (reason.kind) {
@@ -54,7 +52,8 @@ struct Rendered {
 class NativeFormat final : public Format {
  public:
   NativeFormat(const NativeRequest& request, const Settings& settings,
-               std::shared_ptr<const Tokenizer> tokenizer, Clock::time_point start)
+               std::shared_ptr<const Tokenizer> tokenizer,
+               std::chrono::steady_clock::time_point start)
       : batch_(request.batch),
         text_in_logprobs_(request.text_in_logprobs),
         return_prompt_ids_(request.return_prompt_ids),
@@ -161,7 +160,7 @@ class NativeFormat final : public Format {
     out.key("weight_version").string(weight_version_);
     out.key("num_retractions").integer(choice.retractions());
     if (!choice.finish()) return;
-    const std::chrono::duration<double> latency = Clock::now() - start_;
+    const std::chrono::duration<double> latency = std::chrono::steady_clock::now() - start_;
     const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
     out.key("e2e_latency").number(latency.count());
     out.key("queue_time").number(choice.queue_seconds());
@@ -198,7 +197,7 @@ class NativeFormat final : public Format {
   std::string weight_version_;
   size_t samples_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  Clock::time_point start_;
+  std::chrono::steady_clock::time_point start_;
   std::vector<Rendered> rendered_;
   std::vector<LogprobOptions> logprob_;  // per prompt
   std::vector<std::vector<int32_t>> prompt_ids_;
@@ -208,7 +207,7 @@ class NativeFormat final : public Format {
 
 std::unique_ptr<Format> native_format(const NativeRequest& request, const Settings& settings,
                                       std::shared_ptr<const Tokenizer> tokenizer,
-                                      Clock::time_point start) {
+                                      std::chrono::steady_clock::time_point start) {
   return std::make_unique<NativeFormat>(request, settings, std::move(tokenizer), start);
 }
 

@@ -10,7 +10,7 @@
 namespace fathom::api {
 namespace {
 
-Settings settings() {
+Settings parse_settings() {
   Settings s;
   s.vocab_size = 2048;
   s.context_length = 4096;
@@ -19,12 +19,12 @@ Settings settings() {
 }
 
 Failure native_failure(const std::string& body) {
-  const auto parsed = parse_generate(body, settings());
+  const auto parsed = parse_generate(body, parse_settings());
   EXPECT_FALSE(parsed.has_value()) << body;
   return parsed ? Failure(200, "") : parsed.error();
 }
 NativeRequest native(const std::string& body) {
-  auto parsed = parse_generate(body, settings());
+  auto parsed = parse_generate(body, parse_settings());
   EXPECT_TRUE(parsed.has_value()) << body << ": " << (parsed ? "" : parsed.error().message);
   return parsed ? *parsed : NativeRequest();
 }
@@ -134,7 +134,7 @@ TEST(Generate, SinglesBatchesAndSamples) {
 
 TEST(Generate, LimitsAreCheckedBeforeAnythingGrows) {
   EXPECT_EQ(sampling_error(R"({"n":1000000})"), "n must be in [1, 128], got 1000000.");
-  Settings few = settings();
+  Settings few = parse_settings();
   few.max_sequences_per_request = 4;
   EXPECT_FALSE(parse_generate(R"({"text":["a","b","c"],"sampling_params":{"n":2}})", few));
   EXPECT_FALSE(parse_generate(R"({"text":["a","b","c","d","e"]})", few));
@@ -151,7 +151,7 @@ TEST(Score, LimitsAreCheckedBeforeAnythingGrows) {
     std::string body = fmt::format(R"({{"label_token_ids":{},"query":"{}","items":["a")", label_ids,
                                    std::string(query_bytes, 'q'));
     for (int i = 1; i < items; ++i) body += R"(,"a")";
-    const auto parsed = parse_score(body + "]}", settings());
+    const auto parsed = parse_score(body + "]}", parse_settings());
     return parsed ? std::string() : parsed.error().message;
   };
   EXPECT_EQ(failure("[1]", 10, 3), "");
@@ -183,7 +183,7 @@ TEST(Generate, DifferentNamespacesStayDifferent) {
 
 TEST(Completions, PromptForms) {
   const auto parse = [](const std::string& prompt) {
-    return parse_completion(R"({"model":"m","prompt":)" + prompt + "}", settings());
+    return parse_completion(R"({"model":"m","prompt":)" + prompt + "}", parse_settings());
   };
   EXPECT_EQ(parse(R"("a")")->job.prompts.size(), 1u);
   EXPECT_EQ(parse(R"(["a","b"])")->job.prompts.size(), 2u);
@@ -197,11 +197,11 @@ TEST(Completions, PromptForms) {
 
 TEST(Completions, BestOfRanksByLogprob) {
   const auto request =
-      parse_completion(R"({"prompt":"a","n":2,"best_of":4,"max_tokens":1})", settings());
+      parse_completion(R"({"prompt":"a","n":2,"best_of":4,"max_tokens":1})", parse_settings());
   ASSERT_TRUE(request.has_value());
   EXPECT_EQ(request->job.samples, 4);
   EXPECT_TRUE(request->job.prompts[0].logprob.enabled);
-  EXPECT_FALSE(parse_completion(R"({"prompt":"a","best_of":2,"stream":true})", settings()));
+  EXPECT_FALSE(parse_completion(R"({"prompt":"a","best_of":2,"stream":true})", parse_settings()));
 }
 
 TEST(Constraints, EveryWayToAskForAForm) {
@@ -219,7 +219,7 @@ TEST(Constraints, EveryWayToAskForAForm) {
   }
   const auto of_format = [](const std::string& format) {
     const auto request =
-        parse_completion(R"({"prompt":"a","response_format":)" + format + "}", settings());
+        parse_completion(R"({"prompt":"a","response_format":)" + format + "}", parse_settings());
     EXPECT_TRUE(request) << (request ? "" : request.error().message);
     return request->job.prompts[0].sampling.grammar;
   };
@@ -232,7 +232,7 @@ TEST(Constraints, EveryWayToAskForAForm) {
   EXPECT_EQ(tag->kind, Kind::kStructuralTag);
   EXPECT_EQ(tag->text, R"({"type":"structural_tag","format":{"type":"any_text"}})");
 
-  Settings off = settings();
+  Settings off = parse_settings();
   off.grammars = false;
   const auto refused = parse_generate(R"({"text":"a","sampling_params":{"regex":"a"}})", off);
   ASSERT_FALSE(refused);
@@ -241,13 +241,13 @@ TEST(Constraints, EveryWayToAskForAForm) {
             "when the server is launched with --grammar-backend none");
 }
 
-nlohmann::json context_of(const std::string& body) {
-  const auto request = parse_chat(body, settings());
+Json context_of(const std::string& body) {
+  const auto request = parse_chat(body, parse_settings());
   EXPECT_TRUE(request.has_value()) << (request ? "" : request.error().message);
-  return request ? nlohmann::json::parse(request->chat.context_json) : nlohmann::json();
+  return request ? Json::parse(request->chat.context_json) : Json();
 }
 std::string chat_error(const std::string& body) {
-  const auto request = parse_chat(body, settings());
+  const auto request = parse_chat(body, parse_settings());
   return request ? "no error" : request.error().message;
 }
 
@@ -270,9 +270,9 @@ TEST(Chat, LastAssistantMessage) {
   const std::string start = R"({"messages":[{"role":"user","content":"a"},{"role":"assistant",)";
   EXPECT_EQ(context_of(start + R"("content":"b"}]})")["messages"][1]["role"], "user");
   const auto continued =
-      parse_chat(start + R"("content":"b"}],"continue_final_message":true})", settings());
+      parse_chat(start + R"("content":"b"}],"continue_final_message":true})", parse_settings());
   EXPECT_EQ(continued->chat.prefill, "b");
-  const auto prefix = parse_chat(start + R"("content":"c","prefix":true}]})", settings());
+  const auto prefix = parse_chat(start + R"("content":"c","prefix":true}]})", parse_settings());
   EXPECT_EQ(prefix->chat.prefill, "c");
 }
 

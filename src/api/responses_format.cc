@@ -8,24 +8,23 @@
 namespace fathom::api {
 namespace {
 
-using Kind = Block::Kind;
-
-std::string_view prefix_of(Kind kind) {
+std::string_view prefix_of(Block::Kind kind) {
   switch (kind) {
-    case Kind::kThinking:
+    case Block::Kind::kThinking:
       return "rs";
-    case Kind::kText:
+    case Block::Kind::kText:
       return "msg";
-    case Kind::kCall:
+    case Block::Kind::kCall:
       return "fc";
   }
   return "msg";
 }
 
 // `logprobs`: of the text, JSON.
-void write_part(JsonWriter& out, Kind kind, std::string_view text, std::string_view logprobs) {
+void write_part(JsonWriter& out, Block::Kind kind, std::string_view text,
+                std::string_view logprobs) {
   out.begin_object();
-  if (kind == Kind::kThinking) {
+  if (kind == Block::Kind::kThinking) {
     out.key("type").string("reasoning_text").key("text").string(text);
   } else {
     out.key("type").string("output_text").key("text").string(text);
@@ -40,19 +39,19 @@ void write_item(JsonWriter& out, const Block& block, const std::string& id, bool
                 std::string_view status, std::string_view logprobs) {
   out.begin_object().key("id").string(id);
   switch (block.kind) {
-    case Kind::kThinking:
+    case Block::Kind::kThinking:
       out.key("type").string("reasoning").key("summary").begin_array().end_array();
       break;
-    case Kind::kText:
+    case Block::Kind::kText:
       out.key("type").string("message").key("role").string("assistant");
       break;
-    case Kind::kCall:
+    case Block::Kind::kCall:
       out.key("type").string("function_call").key("call_id").string(block.id);
       out.key("name").string(block.name);
       out.key("arguments").string(whole ? std::string_view(block.text) : std::string_view());
       break;
   }
-  if (block.kind != Kind::kCall) {
+  if (block.kind != Block::Kind::kCall) {
     out.key("content").begin_array();
     if (whole) write_part(out, block.kind, block.text, logprobs);
     out.end_array();
@@ -203,13 +202,13 @@ class ResponsesFormat final : public Format, private BlockListener {
     JsonWriter& out = event.out();
     out.key("item_id").string(ids_[index]);
     out.key("output_index").integer(static_cast<int64_t>(index));
-    if (block.kind != Kind::kCall) out.key("content_index").integer(0);
+    if (block.kind != Block::Kind::kCall) out.key("content_index").integer(0);
     if (key.empty()) {
       out.key("part");
       write_part(out, block.kind, text, logprobs);
     } else {
       out.key(key).string(text);
-      if (block.kind == Kind::kText) out.key("logprobs").raw(logprobs);
+      if (block.kind == Block::Kind::kText) out.key("logprobs").raw(logprobs);
     }
     push(event);
   }
@@ -219,21 +218,21 @@ class ResponsesFormat final : public Format, private BlockListener {
     statuses_.emplace_back("in_progress");
     logprobs_.emplace_back("[]");
     add_item_event("response.output_item.added", index, block, false, "in_progress");
-    if (block.kind == Kind::kCall) return;
+    if (block.kind == Block::Kind::kCall) return;
     add_inner_event("response.content_part.added", index, block, "", "", "[]");
   }
 
   void grew(size_t index, const Block& block, std::string_view piece) override {
     switch (block.kind) {
-      case Kind::kThinking:
+      case Block::Kind::kThinking:
         return add_inner_event("response.reasoning_text.delta", index, block, "delta", piece, "");
-      case Kind::kText:
+      case Block::Kind::kText:
         // Tokens ride on the first piece of what they made.
         add_inner_event("response.output_text.delta", index, block, "delta", piece,
                         logprobs_from(sent_tokens_));
         sent_tokens_ = choice_->ids().size();
         return;
-      case Kind::kCall:
+      case Block::Kind::kCall:
         return add_inner_event("response.function_call_arguments.delta", index, block, "delta",
                                piece, "");
     }
@@ -243,19 +242,19 @@ class ResponsesFormat final : public Format, private BlockListener {
     // What stands open when the answer is cut is incomplete itself.
     statuses_[index] = status_ == "incomplete" ? "incomplete" : "completed";
     switch (block.kind) {
-      case Kind::kThinking:
+      case Block::Kind::kThinking:
         add_inner_event("response.reasoning_text.done", index, block, "text", block.text, "");
         break;
-      case Kind::kText:
+      case Block::Kind::kText:
         logprobs_[index] = logprobs_from(0);
         add_inner_event("response.output_text.done", index, block, "text", block.text,
                         logprobs_[index]);
         break;
-      case Kind::kCall:
+      case Block::Kind::kCall:
         add_arguments_done(index, block);
         break;
     }
-    if (block.kind != Kind::kCall) {
+    if (block.kind != Block::Kind::kCall) {
       add_inner_event("response.content_part.done", index, block, "", block.text, logprobs_[index]);
     }
     add_item_event("response.output_item.done", index, block, true, statuses_[index]);

@@ -8,8 +8,6 @@
 namespace fathom::api {
 namespace {
 
-using Json = nlohmann::json;
-
 Json messages(const Json& body) {
   const auto chat = chat_body_of_messages(body.dump(), MessagesUse::kGenerate);
   return chat ? Json::parse(*chat) : Json(chat.error().message);

@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include "apps/command.h"
+#include "base/units.h"
 #include "device/cores.h"
 #include "engine/memory.h"
 #include "kernels/compute.h"
@@ -10,7 +11,6 @@ namespace fathom {
 
 int doctor(std::span<const std::string>) {
   const HostMemory memory = host_memory();
-  constexpr double kGiB = 1024.0 * 1024 * 1024;
   fmt::print("kernel targets   {}\n", fmt::join(runnable_targets(), ", "));
   fmt::print("cores            {} usable, {} threads by default\n", usable_cores().size(),
              usable_core_count());

@@ -33,23 +33,25 @@ std::string print(const Json& value, int indent) {
 
 }  // namespace
 
-Result<nlohmann::json> parse_json(std::string_view text, std::string_view what, int most_levels) {
-  return parse<nlohmann::json>(text, what, most_levels);
+Result<Json> parse_json(std::string_view text, std::string_view what, int most_levels) {
+  return parse<Json>(text, what, most_levels);
 }
 
-Result<nlohmann::json> parse_json_object(std::string_view text, std::string_view what) {
+Result<Json> parse_json_object(std::string_view text, std::string_view what) {
   auto value = parse_json(text, what);
   if (value && !value->is_object()) return invalid("{}: not a JSON object", what);
   return value;
 }
 
-Result<nlohmann::ordered_json> parse_ordered_json(std::string_view text, std::string_view what,
-                                                  int most_levels) {
-  return parse<nlohmann::ordered_json>(text, what, most_levels);
+Result<OrderedJson> parse_ordered_json(std::string_view text, std::string_view what,
+                                       int most_levels) {
+  return parse<OrderedJson>(text, what, most_levels);
 }
 
-std::string json_text(const nlohmann::json& value, int indent) { return print(value, indent); }
-std::string json_text(const nlohmann::ordered_json& value, int indent) {
+std::string json_text(const Json& value, int indent) {
+  return print(value, indent);
+}
+std::string json_text(const OrderedJson& value, int indent) {
   return print(value, indent);
 }
 

@@ -44,7 +44,7 @@ TEST(Json, OrderAndBytesThatAreNotUtf8) {
   EXPECT_EQ(json_text(*parse_ordered_json("{\"b\": 1, \"a\": 2}", "here")), "{\"b\":1,\"a\":2}");
   EXPECT_EQ(json_text(*parse_json("{\"b\": 1, \"a\": 2}", "here")), "{\"a\":2,\"b\":1}");
   EXPECT_EQ(json_text(*parse_json("[1]", "here"), 2), "[\n  1\n]");
-  EXPECT_EQ(json_text(nlohmann::json("a\xff")), "\"a\xef\xbf\xbd\"");
+  EXPECT_EQ(json_text(Json("a\xff")), "\"a\xef\xbf\xbd\"");
 }
 
 }  // namespace

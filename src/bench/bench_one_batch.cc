@@ -118,18 +118,18 @@ void print(const BatchShape& shape, const BatchTimes& t, int64_t every) {
              t.overall_throughput);
 }
 
-nlohmann::ordered_json to_json(const std::string& run_name, const BatchShape& shape,
-                               const BatchTimes& t, double weights_read) {
-  nlohmann::ordered_json json = {{"run_name", run_name},
-                                 {"batch_size", shape.batch},
-                                 {"input_len", shape.input_len},
-                                 {"output_len", shape.output_len},
-                                 {"prefill_latency", t.prefill},
-                                 {"prefill_throughput", t.prefill_throughput},
-                                 {"median_decode_latency", t.median_decode},
-                                 {"median_decode_throughput", t.median_decode_throughput},
-                                 {"total_latency", t.total},
-                                 {"overall_throughput", t.overall_throughput}};
+OrderedJson to_json(const std::string& run_name, const BatchShape& shape, const BatchTimes& t,
+                    double weights_read) {
+  OrderedJson json = {{"run_name", run_name},
+                      {"batch_size", shape.batch},
+                      {"input_len", shape.input_len},
+                      {"output_len", shape.output_len},
+                      {"prefill_latency", t.prefill},
+                      {"prefill_throughput", t.prefill_throughput},
+                      {"median_decode_latency", t.median_decode},
+                      {"median_decode_throughput", t.median_decode_throughput},
+                      {"total_latency", t.total},
+                      {"overall_throughput", t.overall_throughput}};
   if (t.read_limit > 0) {
     json["weights_read_per_second"] = weights_read;
     json["machine_read_per_second"] = t.read_limit;
@@ -137,7 +137,7 @@ nlohmann::ordered_json to_json(const std::string& run_name, const BatchShape& sh
   return json;
 }
 
-Status append_line(const std::string& path, const nlohmann::ordered_json& json) {
+Status append_line(const std::string& path, const OrderedJson& json) {
   std::ofstream file(path, std::ios::app);
   file << json_text(json) << '\n';
   if (!file) return invalid("--result-filename {}: cannot be written", path);

@@ -14,14 +14,14 @@ namespace {
 // Weights are read from here, another part in every repetition, so that no cache holds them.
 constexpr int64_t kPoolBytes = int64_t{512} << 20;
 
-struct Format {
+struct BenchFormat {
   const char* name;
   WeightFormat format;
   int32_t block_out;      // 0: no scales
   int32_t block_in;       // 0: the whole row
   ActivationFormat peak;  // whose dot product the fastest kernels use
 };
-constexpr Format kFormats[] = {
+constexpr BenchFormat kFormats[] = {
     {"bf16", WeightFormat::kBF16, 0, 0, ActivationFormat::kBF16},
     {"fp8 128x128", WeightFormat::kF8, 128, 128, ActivationFormat::kBF16},
     {"int8 channel", WeightFormat::kI8, 1, 0, ActivationFormat::kI8},
@@ -53,7 +53,7 @@ class Bench {
     return {};
   }
 
-  void matmul(const Format& f, int32_t out, int32_t in, int32_t rows) {
+  void matmul(const BenchFormat& f, int32_t out, int32_t in, int32_t rows) {
     const bool fp4 = f.format == WeightFormat::kFp4;
     const int32_t block_in = f.block_in == 0 ? in : f.block_in;
     MatrixView w{.out = out, .in = in, .format = f.format};
@@ -190,7 +190,7 @@ Status measure_kernels(Exec& exec, Compute& compute, const MachineLimits& limits
                   {2048, 7168}, {7168, 2048}, {1024, 2048}, {2048, 1024}, {7168, 16384}};
   const std::vector<int32_t> rows = quick ? std::vector<int32_t>{1, 4, 8, 16, 512}
                                           : std::vector<int32_t>{1, 2, 4, 8, 32, 128, 512};
-  for (const Format& format : kFormats) {
+  for (const BenchFormat& format : kFormats) {
     for (const Shape& shape : shapes) {
       for (const int32_t count : rows) bench.matmul(format, shape.out, shape.in, count);
     }

@@ -251,8 +251,7 @@ std::string Inspection::to_text() const {
 }
 
 std::string Inspection::to_json() const {
-  using Json = nlohmann::ordered_json;
-  Json list = Json::array();
+  OrderedJson list = OrderedJson::array();
   for (const Part& part : parts) {
     list.push_back({{"name", part.name},
                     {"parameters", part.parameters},
@@ -261,7 +260,7 @@ std::string Inspection::to_json() const {
                     {"bytes_per_token", std::llround(part.bytes_per_token)},
                     {"formats", part.formats}});
   }
-  const Json json = {
+  const OrderedJson json = {
       {"location", location},
       {"architecture", config.architecture},
       {"layers", config.layers},

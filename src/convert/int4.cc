@@ -107,14 +107,13 @@ Result<std::vector<Bytes>> int4_encode(const LayerInput& layer, const TargetOpti
   return std::vector{std::move(qweight), std::move(qzeros), std::move(scales)};
 }
 
-nlohmann::ordered_json int4_quantization(std::span<const std::string> kept,
-                                         const TargetOptions& o) {
-  nlohmann::ordered_json json = {{"bits", 4},
-                                 {"group_size", o.group_size},
-                                 {"modules_to_not_convert", nullptr},
-                                 {"quant_method", "awq"},
-                                 {"version", "gemm"},
-                                 {"zero_point", true}};
+OrderedJson int4_quantization(std::span<const std::string> kept, const TargetOptions& o) {
+  OrderedJson json = {{"bits", 4},
+                      {"group_size", o.group_size},
+                      {"modules_to_not_convert", nullptr},
+                      {"quant_method", "awq"},
+                      {"version", "gemm"},
+                      {"zero_point", true}};
   if (!kept.empty()) json["modules_to_not_convert"] = kept;
   return json;
 }

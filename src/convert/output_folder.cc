@@ -14,13 +14,12 @@ namespace fathom::convert {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 constexpr const char* kHfQuantConfig = "hf_quant_config.json";
 
 // Says which conversion this is: the same source, unchanged, and the same options.
-Json mark_of(const Source& source, const Options& o) {
-  Json files = Json::object();
+OrderedJson mark_of(const Source& source, const Options& o) {
+  OrderedJson files = OrderedJson::object();
   for (const auto& [name, tensor] : source.checkpoint->tensors()) {
     if (!tensor.file || files.contains(tensor.file->path)) continue;
     std::error_code error;
@@ -44,7 +43,7 @@ std::string read_text(const fs::path& path) {
 }
 
 // An existing folder must hold this very conversion, unfinished.
-Status check_existing(const fs::path& path, const Json& mark) {
+Status check_existing(const fs::path& path, const OrderedJson& mark) {
   const fs::path mark_path = path / kConversionMark;
   std::error_code error;
   if (!fs::exists(mark_path, error)) {
@@ -54,8 +53,8 @@ Status check_existing(const fs::path& path, const Json& mark) {
   auto read = parse_ordered_json(read_text(mark_path), kConversionMark);
   // Cut off while the mark itself was written: nothing else is there.
   if (!read || !read->is_object()) return {};
-  Json& found = *read;
-  Json expected = mark;
+  OrderedJson& found = *read;
+  OrderedJson expected = mark;
   found.erase("command");
   expected.erase("command");
   if (found == expected) return {};
@@ -74,10 +73,10 @@ bool is_small_text(const std::string& name) {
   return std::ranges::any_of(kEndings, [&](std::string_view end) { return name.ends_with(end); });
 }
 
-Result<Json> config_json(const Source& source, const Options& o,
-                         std::span<const std::string> kept) {
+Result<OrderedJson> config_json(const Source& source, const Options& o,
+                                std::span<const std::string> kept) {
   const FileBytes file = TRY(source.files->open("config.json"));
-  Json config = TRY(parse_ordered_json(file.text(), file.path));
+  OrderedJson config = TRY(parse_ordered_json(file.text(), file.path));
   if (!config.is_object()) return invalid("{}: not a JSON object", file.path);
   if (o.extract_mtp) {
     config["architectures"] = {source.config.architecture + "NextN"};
@@ -86,7 +85,7 @@ Result<Json> config_json(const Source& source, const Options& o,
   if (o.target) {
     config.erase("quantization_config");
     config.erase("compression_config");
-    Json quantization = o.target->quantization(kept, o.format);
+    OrderedJson quantization = o.target->quantization(kept, o.format);
     const bool half = quantization.is_object() && quantization.value("quant_method", "") == "awq";
     config["torch_dtype"] = half ? "float16" : "bfloat16";
     if (config.contains("dtype")) config["dtype"] = config["torch_dtype"];
@@ -96,15 +95,15 @@ Result<Json> config_json(const Source& source, const Options& o,
 }
 
 // ModelOpt's own file beside config.json, which SGLang looks for.
-std::string modelopt_text(std::span<const std::string> kept, const Json& quantization) {
-  Json excluded = kept;
+std::string modelopt_text(std::span<const std::string> kept, const OrderedJson& quantization) {
+  OrderedJson excluded = kept;
   excluded.push_back("lm_head");
-  return Json{{"producer", quantization["producer"]},
-              {"quantization",
-               {{"quant_algo", "NVFP4"},
-                {"kv_cache_quant_algo", nullptr},
-                {"group_size", 16},
-                {"exclude_modules", excluded}}}}
+  return OrderedJson{{"producer", quantization["producer"]},
+                     {"quantization",
+                      {{"quant_algo", "NVFP4"},
+                       {"kv_cache_quant_algo", nullptr},
+                       {"group_size", 16},
+                       {"exclude_modules", excluded}}}}
              .dump(2) +
          "\n";
 }
@@ -120,7 +119,7 @@ Result<OutputFolder> OutputFolder::open(const Source& source, const Options& o, 
   std::error_code error;
   fs::create_directories(o.out, error);
   if (error) return invalid("cannot create {}: {}", o.out.string(), error.message());
-  const Json mark = mark_of(source, o);
+  const OrderedJson mark = mark_of(source, o);
   TRY(check_existing(o.out, mark));
 
   int64_t present = 0;
@@ -160,14 +159,14 @@ Status OutputFolder::complete(const Source& source, const Options& o,
     if (!is_small_text(name)) continue;
     TRY(write_file(path_ / name, TRY(source.files->open(name)).text()));
   }
-  const Json config = TRY(config_json(source, o, kept));
-  const Json quantization = config.value("quantization_config", Json());
+  const OrderedJson config = TRY(config_json(source, o, kept));
+  const OrderedJson quantization = config.value("quantization_config", OrderedJson());
   if (o.target && quantization.is_object() && quantization.contains("quant_algo")) {
     TRY(write_file(path_ / kHfQuantConfig, modelopt_text(kept, quantization)));
   }
   const bool single = weight_map.size() > 0 && weight_map.begin()->second == shard_name(1, 1);
   if (!single) {
-    const Json index = {{"metadata", {{"total_size", bytes}}}, {"weight_map", weight_map}};
+    const OrderedJson index = {{"metadata", {{"total_size", bytes}}}, {"weight_map", weight_map}};
     TRY(write_file(path_ / "model.safetensors.index.json", json_text(index, 2) + "\n"));
   }
   TRY(write_file(path_ / "config.json", json_text(config, 2) + "\n"));

@@ -12,7 +12,6 @@ namespace fathom::convert {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 constexpr const char* kUnfinished = ".unfinished";
 
@@ -42,7 +41,7 @@ Status write_all(int fd, std::span<const std::byte> bytes, const fs::path& path)
 }
 
 std::string header_of(std::span<const OutputTensor> tensors, int64_t& data_bytes) {
-  Json json = {{"__metadata__", {{"format", "pt"}}}};
+  OrderedJson json = {{"__metadata__", {{"format", "pt"}}}};
   data_bytes = 0;
   for (const OutputTensor& tensor : tensors) {
     const int64_t end = data_bytes + tensor.bytes();

@@ -13,7 +13,6 @@
 namespace fathom::convert {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Tensors = std::vector<OutputTensor>;
 
 constexpr int64_t kBlock = 128;  // DeepSeek's blocks of FP8 and INT8
@@ -56,7 +55,7 @@ Result<std::vector<Bytes>> bf16_encode(const LayerInput& layer, const TargetOpti
   return parts;
 }
 
-Json no_quantization(std::span<const std::string>, const TargetOptions&) {
+OrderedJson no_quantization(std::span<const std::string>, const TargetOptions&) {
   return nullptr;
 }
 
@@ -116,11 +115,11 @@ Result<std::vector<Bytes>> fp8_encode(const LayerInput& layer, const TargetOptio
   return codes_and_scales(TRY(quantize(layer.weights, blocks, exec)));
 }
 
-Json fp8_quantization(std::span<const std::string>, const TargetOptions& o) {
-  Json json = {{"activation_scheme", "dynamic"},
-               {"fmt", "e4m3"},
-               {"quant_method", "fp8"},
-               {"weight_block_size", {kBlock, kBlock}}};
+OrderedJson fp8_quantization(std::span<const std::string>, const TargetOptions& o) {
+  OrderedJson json = {{"activation_scheme", "dynamic"},
+                      {"fmt", "e4m3"},
+                      {"quant_method", "fp8"},
+                      {"weight_block_size", {kBlock, kBlock}}};
   if (o.ue8m0) json["scale_fmt"] = "ue8m0";
   return json;
 }
@@ -135,7 +134,7 @@ Result<std::vector<Bytes>> int8_block_encode(const LayerInput& layer, const Targ
   return codes_and_scales(TRY(quantize(layer.weights, blocks, exec)));
 }
 
-Json int8_block_quantization(std::span<const std::string>, const TargetOptions&) {
+OrderedJson int8_block_quantization(std::span<const std::string>, const TargetOptions&) {
   return {{"activation_scheme", "dynamic"},
           {"quant_method", "blockwise_int8"},
           {"weight_block_size", {kBlock, kBlock}}};
@@ -153,8 +152,8 @@ Result<std::vector<Bytes>> int8_encode(const LayerInput& layer, const TargetOpti
       TRY(quantize(layer.weights, {.format = WeightFormat::kI8, .block_out = 1}, exec)));
 }
 
-Json int8_quantization(std::span<const std::string> kept, const TargetOptions&) {
-  Json ignore = kept;
+OrderedJson int8_quantization(std::span<const std::string> kept, const TargetOptions&) {
+  OrderedJson ignore = kept;
   ignore.push_back("lm_head");
   return {{"config_groups",
            {{"group_0",
@@ -209,10 +208,10 @@ Result<std::vector<Bytes>> nvfp4_encode(const LayerInput& layer, const TargetOpt
                      bytes_of(&kInputScale, 4)};
 }
 
-Json nvfp4_quantization(std::span<const std::string> kept, const TargetOptions&) {
-  const Json four_bits = {
+OrderedJson nvfp4_quantization(std::span<const std::string> kept, const TargetOptions&) {
+  const OrderedJson four_bits = {
       {"dynamic", false}, {"num_bits", 4}, {"type", "float"}, {"group_size", 16}};
-  Json ignore = kept;
+  OrderedJson ignore = kept;
   ignore.push_back("lm_head");
   return {{"config_groups",
            {{"group_0",

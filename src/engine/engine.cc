@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/units.h"
 #include "engine/inbox.h"
 #include "engine/loop.h"
 #include "engine/memory.h"
@@ -13,7 +14,6 @@
 namespace fathom {
 namespace {
 
-constexpr double kGiB = 1024.0 * 1024 * 1024;
 constexpr int64_t kMostLogprobs = 1 << 24;  // of a request: 128 MiB
 
 // Request ids in flight; shared by submitters and streams.

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/units.h"
 #include "device/cores.h"
 #include "engine/memory.h"
 #include "engine/plan.h"
@@ -14,7 +15,6 @@ constexpr double kDefaultMemFraction = 0.8;
 constexpr int32_t kDefaultChunk = 4096;
 constexpr double kLeastRunning = 2048, kMostRunning = 4096;
 constexpr double kMostTokens = INT32_MAX / 2;
-constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 Result<KvFormat> kv_format_of(const std::string& name) {
   if (name == "auto" || name == "bf16" || name == "bfloat16") return KvFormat::kBF16;

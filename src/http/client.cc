@@ -11,13 +11,14 @@
 #include <boost/beast/http.hpp>
 #include <charconv>
 
+#include "http/transport.h"
+
 namespace fathom::http {
 namespace {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 using boost::system::error_code;
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr uint64_t kLargestAnswer = 1u << 20;
 
 asio::awaitable<void> exchange(const Url& url,

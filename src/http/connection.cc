@@ -19,7 +19,6 @@ constexpr size_t kPipelinedBytes = 64u << 10;
 constexpr std::chrono::seconds kLingerRead{5};
 constexpr std::chrono::seconds kLingerTotal{30};
 constexpr std::chrono::seconds kGoodbye{2};
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 std::string name_of(const asio::ip::tcp::socket& socket) {
   error_code ec;

@@ -28,7 +28,6 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr int kBacklog = 4096;
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::seconds kStopPatience{5};
 
 // One file descriptor per connection; the usual soft limit of 1,024 is far below what we promise.

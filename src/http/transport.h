@@ -11,6 +11,9 @@
 
 namespace fathom::http {
 
+// How coroutines wait: an error is part of the result.
+inline constexpr auto kAwait = boost::asio::as_tuple(boost::asio::use_awaitable);
+
 class Transport {
  public:
   using Socket = boost::asio::ip::tcp::socket;
@@ -26,8 +29,7 @@ class Transport {
   bool secure() const { return tls_.has_value(); }
 
   boost::asio::awaitable<error_code> handshake() {
-    auto [ec] = co_await tls_->async_handshake(boost::asio::ssl::stream_base::server,
-                                               boost::asio::as_tuple(boost::asio::use_awaitable));
+    auto [ec] = co_await tls_->async_handshake(boost::asio::ssl::stream_base::server, kAwait);
     co_return ec;
   }
   template <class Token>

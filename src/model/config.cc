@@ -9,8 +9,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 // Reads fields of one JSON object; the first problem is kept and all later reads do nothing, so
 // that parse() reads like a list of fields.
 class Fields {

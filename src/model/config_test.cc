@@ -7,7 +7,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 

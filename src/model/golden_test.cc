@@ -9,8 +9,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 const char* const kCases[] = {"v3-bf16",      "v2-lite-bf16",    "v2-group-bf16",
                               "v3-fp8-block", "v3-int8-channel", "v3-int8-block",
                               "v3-awq",       "v3-gptq",         "v3-nvfp4"};

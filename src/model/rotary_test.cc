@@ -12,8 +12,6 @@
 namespace fathom::deepseek {
 namespace {
 
-using Json = nlohmann::json;
-
 ModelConfig config_of(const Json& json) {
   ModelConfig c;
   c.qk_rope = json["dim"];

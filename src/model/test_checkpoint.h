@@ -8,8 +8,6 @@
 
 namespace fathom {
 
-using Json = nlohmann::json;
-
 // A golden checkpoint in memory, whose tensors and config tests may change.
 struct EditableCheckpoint {
   struct Tensor {

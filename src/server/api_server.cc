@@ -135,7 +135,7 @@ std::optional<http::Response> ApiServer::refuse(const http::Request& request,
     }
     http::Response response;
     response.status = 401;
-    response.body = json_text(Json{{"error", "Unauthorized"}});
+    response.body = json_text(OrderedJson{{"error", "Unauthorized"}});
     return response;
   }
   if (route == nullptr) return error_response(ErrorShape::kDetail, 404, "Not Found");

@@ -186,7 +186,7 @@ TEST_F(ApiServerTest, BeforeTheModelIsLoadedEverythingIs503) {
   const auto reply = ask("POST", "/v1/chat/completions", "", "{}");
   EXPECT_EQ(reply.status, 503);
   EXPECT_THAT(reply.body, HasSubstr("the model is being loaded"));
-  EXPECT_EQ(Json::parse(reply.body)["type"], "503");
+  EXPECT_EQ(OrderedJson::parse(reply.body)["type"], "503");
   EXPECT_EQ(ask("GET", "/metrics").status, 200);
   EXPECT_EQ(ask("GET", "/").body, "\"SGLang is running\"");
   load();
@@ -217,7 +217,7 @@ TEST_F(ApiServerTest, RoutesReachTheirHandlers) {
 
 TEST_F(ApiServerTest, TheDocumentNamesEveryRoute) {
   serve();
-  const auto paths = Json::parse(ask("GET", "/openapi.json").body)["paths"];
+  const auto paths = OrderedJson::parse(ask("GET", "/openapi.json").body)["paths"];
   EXPECT_TRUE(paths["/v1/models/{id}"].contains("get"));
   EXPECT_TRUE(paths["/v1/messages"]["post"].contains("requestBody"));
   for (const auto& [path, methods] : paths.items()) {
@@ -242,7 +242,7 @@ TEST_F(ApiServerTest, AdministratorsReachTheEngine) {
                 .status,
             400);
   EXPECT_EQ(ask("POST", "/set_internal_state", "", R"({"server_args":[]})").status, 400);
-  EXPECT_EQ(Json::parse(ask("GET", "/server_info").body)["max_running_requests"], 3);
+  EXPECT_EQ(OrderedJson::parse(ask("GET", "/server_info").body)["max_running_requests"], 3);
   EXPECT_THAT(noted(), testing::ElementsAre("pause 1", "resume", "tune -1 0.5", "tune 3 -1"));
   for (const char* path :
        {"/pause_generation", "/slow_down", "/set_internal_state", "/configure_logging",
@@ -267,8 +267,8 @@ TEST_F(ApiServerTest, UnknownPathsAndMethods) {
   EXPECT_EQ(header_field(reply.head, "allow"), "POST, PUT");
   EXPECT_EQ(ask("DELETE", "/health").body, R"({"detail":"Method Not Allowed"})");
   reply = ask("GET", "/v1/completions");
-  EXPECT_EQ(Json::parse(reply.body)["object"], "error");
-  EXPECT_EQ(Json::parse(reply.body)["code"], 405);
+  EXPECT_EQ(OrderedJson::parse(reply.body)["object"], "error");
+  EXPECT_EQ(OrderedJson::parse(reply.body)["code"], 405);
   auto client = connect();
   client.send(message("HEAD", "/"));
   EXPECT_EQ(client.receive(true).status, 200);
@@ -378,24 +378,24 @@ TEST_F(ApiServerTest, InformationRoutes) {
   script_.stats.used_tokens = 77;
   script_.stats.gen_throughput = 12.5;
   serve();
-  const auto models = Json::parse(ask("GET", "/v1/models").body);
+  const auto models = OrderedJson::parse(ask("GET", "/v1/models").body);
   EXPECT_EQ(models["data"][0]["id"], "org/model");
   EXPECT_EQ(models["data"][0]["max_model_len"], 4096);
   EXPECT_EQ(ask("GET", "/v1/models/org/model").status, 200);
   EXPECT_EQ(ask("GET", "/v1/models/org%2Fmodel").status, 200);
   const auto missing = ask("GET", "/v1/models/other");
   EXPECT_EQ(missing.status, 404);
-  EXPECT_EQ(Json::parse(missing.body)["error"]["code"], "model_not_found");
+  EXPECT_EQ(OrderedJson::parse(missing.body)["error"]["code"], "model_not_found");
 
   for (const char* path : {"/get_model_info", "/model_info"}) {
-    const auto info = Json::parse(ask("GET", path).body);
+    const auto info = OrderedJson::parse(ask("GET", path).body);
     EXPECT_EQ(info["model_path"], "org/model");
     EXPECT_EQ(info["tokenizer_path"], "org/tokenizer");
     EXPECT_EQ(info["is_generation"], true);
     EXPECT_EQ(info["architectures"][0], "DeepseekV3ForCausalLM");
   }
   for (const char* path : {"/get_server_info", "/server_info"}) {
-    const auto info = Json::parse(ask("GET", path).body);
+    const auto info = OrderedJson::parse(ask("GET", path).body);
     EXPECT_EQ(info["tp_size"], 1);
     EXPECT_EQ(info["status"], "ready");
     EXPECT_EQ(info["max_total_num_tokens"], 1000);
@@ -406,10 +406,10 @@ TEST_F(ApiServerTest, InformationRoutes) {
     EXPECT_EQ(state["effective_max_running_requests_per_dp"], 10);
     EXPECT_FALSE(state.contains("avg_spec_accept_length")) << "clients take it for speculation";
   }
-  const auto load = Json::parse(ask("GET", "/get_load").body);
+  const auto load = OrderedJson::parse(ask("GET", "/get_load").body);
   EXPECT_EQ(load[0]["num_reqs"], 5);
   EXPECT_EQ(load[0]["num_waiting_reqs"], 3);
-  const auto loads = Json::parse(ask("GET", "/v1/loads?include=core,memory").body);
+  const auto loads = OrderedJson::parse(ask("GET", "/v1/loads?include=core,memory").body);
   EXPECT_EQ(loads["loads"][0]["num_running_reqs"], 2);
   EXPECT_TRUE(loads["loads"][0].contains("memory"));
   EXPECT_EQ(ask("GET", "/v1/loads?include=core,nonsense").status, 400);
@@ -460,14 +460,15 @@ TEST_F(ApiServerTest, FailuresAreErrorsInTheRoutesShape) {
   EXPECT_EQ(broken.body, R"({"error":{"message":"Internal server error: broken"}})");
   const auto large = ask("POST", "/v1/completions", "", std::string(1001, 'x'));
   EXPECT_EQ(large.status, 413);
-  EXPECT_EQ(Json::parse(large.body)["code"], 413);
-  EXPECT_EQ(Json::parse(ask("POST", "/generate", "", std::string(1001, 'x')).body)["error"].size(),
-            1u);
+  EXPECT_EQ(OrderedJson::parse(large.body)["code"], 413);
+  EXPECT_EQ(
+      OrderedJson::parse(ask("POST", "/generate", "", std::string(1001, 'x')).body)["error"].size(),
+      1u);
 }
 
 TEST_F(ApiServerTest, UnsupportedRoutesSaySo) {
   serve();
-  EXPECT_EQ(Json::parse(ask("POST", "/update_weights_from_tensor").body)["success"], false);
+  EXPECT_EQ(OrderedJson::parse(ask("POST", "/update_weights_from_tensor").body)["success"], false);
   EXPECT_EQ(ask("POST", "/load_lora_adapter").status, 400);
 }
 

@@ -2,7 +2,6 @@
 
 #include "api/errors.h"
 #include "base/json.h"
-#include "server/json_text.h"
 
 namespace fathom {
 namespace {
@@ -29,9 +28,9 @@ std::string type_of(int status) {
 
 http::Response error_response(ErrorShape shape, int status, std::string_view message) {
   const std::string text(message);
-  const Json fields = {
+  const OrderedJson fields = {
       {"message", text}, {"type", type_of(status)}, {"param", nullptr}, {"code", status}};
-  Json body;
+  OrderedJson body;
   switch (shape) {
     case ErrorShape::kDetail:
       body = {{"detail", text}};

@@ -7,13 +7,13 @@ namespace fathom {
 namespace {
 
 // A flag's value as given, or null.
-Json flag(const Json& server_args, const char* name) {
-  return server_args.is_object() && server_args.contains(name) ? server_args[name] : Json();
+OrderedJson flag(const OrderedJson& server_args, const char* name) {
+  return server_args.is_object() && server_args.contains(name) ? server_args[name] : OrderedJson();
 }
 
 }  // namespace
 
-Json model_card(const ModelFacts& facts) {
+OrderedJson model_card(const ModelFacts& facts) {
   return {{"id", facts.served_name},
           {"object", "model"},
           {"created", facts.created},
@@ -25,7 +25,8 @@ Json model_card(const ModelFacts& facts) {
 
 http::Response models_response(const ModelFacts& facts) {
   http::Response response;
-  response.body = json_text(Json{{"object", "list"}, {"data", Json::array({model_card(facts)})}});
+  response.body =
+      json_text(OrderedJson{{"object", "list"}, {"data", OrderedJson::array({model_card(facts)})}});
   return response;
 }
 
@@ -36,59 +37,61 @@ http::Response model_response(const ModelFacts& facts, std::string_view id) {
     return response;
   }
   response.status = 404;
-  response.body = json_text(Json{{"error",
-                                  {{"message", fmt::format("The model '{}' does not exist", id)},
-                                   {"type", "invalid_request_error"},
-                                   {"param", "model"},
-                                   {"code", "model_not_found"}}}});
+  response.body =
+      json_text(OrderedJson{{"error",
+                             {{"message", fmt::format("The model '{}' does not exist", id)},
+                              {"type", "invalid_request_error"},
+                              {"param", "model"},
+                              {"code", "model_not_found"}}}});
   return response;
 }
 
-Json model_info(const ModelFacts& facts, const Json& server_args) {
-  Json info = {{"model_path", facts.model_path},
-               {"tokenizer_path", facts.tokenizer_path},
-               {"is_generation", flag(server_args, "is_embedding") != true},
-               {"preferred_sampling_params", flag(server_args, "preferred_sampling_params")},
-               {"served_model_name", facts.served_name},
-               {"weight_version", facts.weight_version},
-               {"load_format", facts.load_format},
-               {"reasoning_parser", flag(server_args, "reasoning_parser")},
-               {"tool_call_parser", flag(server_args, "tool_call_parser")},
-               {"disaggregation_mode", "null"},
-               {"has_image_understanding", false},
-               {"has_audio_understanding", false},
-               {"model_type", facts.model_type},
-               {"architectures", Json::array({facts.architecture})},
-               {"vocab_size", facts.vocab_size},
-               {"eos_token_ids", facts.eos_tokens},
-               {"bos_token_id", nullptr},
-               {"max_context_len", facts.context_length}};
+OrderedJson model_info(const ModelFacts& facts, const OrderedJson& server_args) {
+  OrderedJson info = {{"model_path", facts.model_path},
+                      {"tokenizer_path", facts.tokenizer_path},
+                      {"is_generation", flag(server_args, "is_embedding") != true},
+                      {"preferred_sampling_params", flag(server_args, "preferred_sampling_params")},
+                      {"served_model_name", facts.served_name},
+                      {"weight_version", facts.weight_version},
+                      {"load_format", facts.load_format},
+                      {"reasoning_parser", flag(server_args, "reasoning_parser")},
+                      {"tool_call_parser", flag(server_args, "tool_call_parser")},
+                      {"disaggregation_mode", "null"},
+                      {"has_image_understanding", false},
+                      {"has_audio_understanding", false},
+                      {"model_type", facts.model_type},
+                      {"architectures", OrderedJson::array({facts.architecture})},
+                      {"vocab_size", facts.vocab_size},
+                      {"eos_token_ids", facts.eos_tokens},
+                      {"bos_token_id", nullptr},
+                      {"max_context_len", facts.context_length}};
   if (facts.bos_token) info["bos_token_id"] = *facts.bos_token;
   return info;
 }
 
-Json server_info(const ModelFacts& facts, const Json& server_args, const EngineStats& stats) {
-  Json measured = {{"last_gen_throughput", stats.gen_throughput},
-                   {"memory_usage", memory_usage(facts)},
-                   {"effective_max_running_requests_per_dp", facts.max_running}};
-  const Json resolved = {{"model_path", facts.model_path},
-                         {"tokenizer_path", facts.tokenizer_path},
-                         {"served_model_name", facts.served_name},
-                         {"context_length", facts.context_length},
-                         {"max_running_requests", facts.max_running},
-                         {"max_total_tokens", facts.pool_tokens},
-                         {"page_size", facts.page_size}};
-  Json state = server_args.is_object() ? server_args : Json::object();
+OrderedJson server_info(const ModelFacts& facts, const OrderedJson& server_args,
+                        const EngineStats& stats) {
+  OrderedJson measured = {{"last_gen_throughput", stats.gen_throughput},
+                          {"memory_usage", memory_usage(facts)},
+                          {"effective_max_running_requests_per_dp", facts.max_running}};
+  const OrderedJson resolved = {{"model_path", facts.model_path},
+                                {"tokenizer_path", facts.tokenizer_path},
+                                {"served_model_name", facts.served_name},
+                                {"context_length", facts.context_length},
+                                {"max_running_requests", facts.max_running},
+                                {"max_total_tokens", facts.pool_tokens},
+                                {"page_size", facts.page_size}};
+  OrderedJson state = server_args.is_object() ? server_args : OrderedJson::object();
   state.update(resolved);
   state.update(measured);
 
-  Json info = state;
+  OrderedJson info = state;
   info["max_total_num_tokens"] = facts.pool_tokens;
   info["max_req_input_len"] = facts.max_request_tokens;
   info["status"] = "ready";
   info["startup_time"] = facts.startup_seconds;
   info["version"] = kVersion;
-  info["internal_states"] = Json::array({state});
+  info["internal_states"] = OrderedJson::array({state});
   return info;
 }
 

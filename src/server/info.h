@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "engine/engine.h"
 #include "http/message.h"
-#include "server/json_text.h"
 
 namespace fathom {
 
@@ -36,12 +36,13 @@ struct ModelFacts {
   double startup_seconds = 0;  // start of the process to ready
 };
 
-Json model_card(const ModelFacts& facts);
+OrderedJson model_card(const ModelFacts& facts);
 http::Response models_response(const ModelFacts& facts);
 // `id` may contain '/'; unknown ids are a 404.
 http::Response model_response(const ModelFacts& facts, std::string_view id);
-Json model_info(const ModelFacts& facts, const Json& server_args);
+OrderedJson model_info(const ModelFacts& facts, const OrderedJson& server_args);
 // `server_args`: every flag under its snake_case name, secrets already redacted.
-Json server_info(const ModelFacts& facts, const Json& server_args, const EngineStats& stats);
+OrderedJson server_info(const ModelFacts& facts, const OrderedJson& server_args,
+                        const EngineStats& stats);
 
 }  // namespace fathom

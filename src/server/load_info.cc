@@ -49,26 +49,27 @@ Result<Sections> parse_sections(std::string_view text) {
   return sections;
 }
 
-Json load_of(const ModelFacts& facts, const EngineStats& stats, const Sections& sections) {
+OrderedJson load_of(const ModelFacts& facts, const EngineStats& stats, const Sections& sections) {
   const double running_share =
       facts.max_running > 0 ? static_cast<double>(stats.running) / facts.max_running : 0;
-  Json load = {{"timestamp", utc_now()},
-               {"dp_rank", 0},
-               {"num_running_reqs", stats.running},
-               {"num_waiting_reqs", stats.queued},
-               {"num_waiting_uncached_tokens", stats.queued_tokens},
-               {"num_used_tokens", stats.used_tokens},
-               {"num_total_tokens", stats.used_tokens + stats.queued_tokens},
-               {"num_active_tokens", stats.used_tokens},
-               {"max_total_num_tokens", facts.pool_tokens},
-               {"max_running_requests", facts.max_running},
-               {"token_usage", stats.token_usage},
-               {"gen_throughput", stats.gen_throughput},
-               {"cache_hit_rate", stats.cache_hit_rate},
-               {"utilization", running_share},
-               {"total_prefill_uncached_tokens", stats.prefill_compute_tokens},
-               {"total_prefill_busy_us",
-                std::llround((stats.prefill_passes.seconds + stats.mixed_passes.seconds) * 1e6)}};
+  OrderedJson load = {
+      {"timestamp", utc_now()},
+      {"dp_rank", 0},
+      {"num_running_reqs", stats.running},
+      {"num_waiting_reqs", stats.queued},
+      {"num_waiting_uncached_tokens", stats.queued_tokens},
+      {"num_used_tokens", stats.used_tokens},
+      {"num_total_tokens", stats.used_tokens + stats.queued_tokens},
+      {"num_active_tokens", stats.used_tokens},
+      {"max_total_num_tokens", facts.pool_tokens},
+      {"max_running_requests", facts.max_running},
+      {"token_usage", stats.token_usage},
+      {"gen_throughput", stats.gen_throughput},
+      {"cache_hit_rate", stats.cache_hit_rate},
+      {"utilization", running_share},
+      {"total_prefill_uncached_tokens", stats.prefill_compute_tokens},
+      {"total_prefill_busy_us",
+       std::llround((stats.prefill_passes.seconds + stats.mixed_passes.seconds) * 1e6)}};
   if (sections.memory) load["memory"] = memory_usage(facts);
   if (sections.queues)
     load["queues"] = {{"waiting", stats.queued}, {"retracted", stats.retractions}};
@@ -76,7 +77,7 @@ Json load_of(const ModelFacts& facts, const EngineStats& stats, const Sections& 
 }
 
 // The numbers of a load as gauges.
-std::string prometheus_text(const Json& load) {
+std::string prometheus_text(const OrderedJson& load) {
   std::string text;
   for (const auto& [name, value] : load.items()) {
     if (!value.is_number() || name == "dp_rank") continue;
@@ -88,19 +89,19 @@ std::string prometheus_text(const Json& load) {
 
 }  // namespace
 
-Json memory_usage(const ModelFacts& facts) {
+OrderedJson memory_usage(const ModelFacts& facts) {
   return {{"weight", gibibytes(facts.weight_bytes)},
           {"kvcache", gibibytes(facts.kv_bytes)},
           {"token_capacity", facts.pool_tokens},
           {"graph", 0.0}};
 }
 
-Json load_info(const EngineStats& stats) {
-  return Json::array({{{"rid", nullptr},
-                       {"dp_rank", 0},
-                       {"num_reqs", stats.running + stats.queued},
-                       {"num_waiting_reqs", stats.queued},
-                       {"num_tokens", stats.used_tokens + stats.queued_tokens}}});
+OrderedJson load_info(const EngineStats& stats) {
+  return OrderedJson::array({{{"rid", nullptr},
+                              {"dp_rank", 0},
+                              {"num_reqs", stats.running + stats.queued},
+                              {"num_waiting_reqs", stats.queued},
+                              {"num_tokens", stats.used_tokens + stats.queued_tokens}}});
 }
 
 Result<http::Response> loads_response(const ModelFacts& facts, const EngineStats& stats,
@@ -109,7 +110,7 @@ Result<http::Response> loads_response(const ModelFacts& facts, const EngineStats
   if (!query.rank.empty() && query.rank != "0") {
     return invalid("dp_rank must be in [0, 0], got '{}'", query.rank);
   }
-  const Json load = load_of(facts, stats, sections);
+  const OrderedJson load = load_of(facts, stats, sections);
   http::Response response;
   if (query.format == "prometheus") {
     response.content_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -119,11 +120,11 @@ Result<http::Response> loads_response(const ModelFacts& facts, const EngineStats
   if (!query.format.empty() && query.format != "json") {
     return invalid("format must be json or prometheus, got '{}'", query.format);
   }
-  response.body = json_text(Json{{"timestamp", utc_now()},
-                                 {"version", kVersion},
-                                 {"accelerator", "cpu"},
-                                 {"num_accelerators", 1},
-                                 {"loads", Json::array({load})}});
+  response.body = json_text(OrderedJson{{"timestamp", utc_now()},
+                                        {"version", kVersion},
+                                        {"accelerator", "cpu"},
+                                        {"num_accelerators", 1},
+                                        {"loads", OrderedJson::array({load})}});
   return response;
 }
 

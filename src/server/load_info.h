@@ -10,9 +10,9 @@
 namespace fathom {
 
 // {"weight", "kvcache" in GiB, "token_capacity", "graph"}
-Json memory_usage(const ModelFacts& facts);
+OrderedJson memory_usage(const ModelFacts& facts);
 
-Json load_info(const EngineStats& stats);
+OrderedJson load_info(const EngineStats& stats);
 
 // The raw query parameters of /v1/loads; empty ones are absent.
 struct LoadsQuery {

@@ -14,8 +14,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 std::string sha256(std::span<const std::byte> bytes) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int size = 0;

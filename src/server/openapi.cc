@@ -29,22 +29,22 @@ std::string operation_id(std::string_view method, std::string_view path) {
   return id;
 }
 
-Json operation(const Route& route, const std::string& method, const std::string& path) {
-  Json out = {{"operationId", operation_id(method, path)}, {"tags", {tag_of(route)}}};
+OrderedJson operation(const Route& route, const std::string& method, const std::string& path) {
+  OrderedJson out = {{"operationId", operation_id(method, path)}, {"tags", {tag_of(route)}}};
   if (route.any_suffix) {
-    out["parameters"] = Json::array({{{"name", "id"},
-                                      {"in", "path"},
-                                      {"required", true},
-                                      {"schema", {{"type", "string"}, {"minLength", 1}}}}});
+    out["parameters"] = OrderedJson::array({{{"name", "id"},
+                                             {"in", "path"},
+                                             {"required", true},
+                                             {"schema", {{"type", "string"}, {"minLength", 1}}}}});
   }
   const std::string_view schema = method == "get" ? "" : request_schema(route.path);
   if (!schema.empty()) {
-    const Json of_body = parse_ordered_json(schema, path).value();
+    const OrderedJson of_body = parse_ordered_json(schema, path).value();
     out["requestBody"] = {{"required", true},
                           {"content", {{"application/json", {{"schema", of_body}}}}}};
   }
   if (route.access == Access::kOpen) {
-    out["security"] = Json::array();
+    out["security"] = OrderedJson::array();
   }
   out["responses"] = {{"200", {{"description", "The answer"}}},
                       {"4XX", {{"description", "The request is refused; the body says why"}}},
@@ -54,11 +54,11 @@ Json operation(const Route& route, const std::string& method, const std::string&
 
 }  // namespace
 
-Json openapi_document(const std::vector<Route>& table) {
-  Json paths = Json::object();
+OrderedJson openapi_document(const std::vector<Route>& table) {
+  OrderedJson paths = OrderedJson::object();
   for (const Route& route : table) {
     const std::string path = route.any_suffix ? route.path + "{id}" : route.path;
-    Json& methods = paths[path];
+    OrderedJson& methods = paths[path];
     for (const std::string_view name : route.methods) {
       std::string method(name);
       std::ranges::transform(method, method.begin(),
@@ -73,8 +73,9 @@ Json openapi_document(const std::vector<Route>& table) {
            {{"securitySchemes",
              {{"bearer", {{"type", "http"}, {"scheme", "bearer"}}},
               {"key", {{"type", "apiKey"}, {"in", "header"}, {"name", "x-api-key"}}}}}}},
-          {"security",
-           Json::array({Json::object(), {{"bearer", Json::array()}}, {{"key", Json::array()}}})}};
+          {"security", OrderedJson::array({OrderedJson::object(),
+                                           {{"bearer", OrderedJson::array()}},
+                                           {{"key", OrderedJson::array()}}})}};
 }
 
 }  // namespace fathom

@@ -5,13 +5,13 @@
 #include <string_view>
 #include <vector>
 
-#include "server/json_text.h"
+#include "base/json.h"
 #include "server/routes.h"
 
 namespace fathom {
 
 // Every path and method of `table`, with the JSON Schema of the body where one is known.
-Json openapi_document(const std::vector<Route>& table);
+OrderedJson openapi_document(const std::vector<Route>& table);
 
 // JSON Schema of the body of requests to `path`; "" where none is described.
 std::string_view request_schema(std::string_view path);

@@ -94,17 +94,17 @@ std::vector<Case> cases() {
 }
 
 // The properties of an object, or of the object among its alternatives.
-Json properties_of(const Json& schema) {
+OrderedJson properties_of(const OrderedJson& schema) {
   if (schema.contains("properties")) return schema["properties"];
-  for (const Json& one : schema.value("anyOf", Json::array())) {
+  for (const OrderedJson& one : schema.value("anyOf", OrderedJson::array())) {
     if (one.contains("properties")) return one["properties"];
   }
-  return Json::object();
+  return OrderedJson::object();
 }
 
 TEST(OpenApi, NamesEveryFieldThatAParserLooksFor) {
   for (const Case& c : cases()) {
-    const Json properties = properties_of(Json::parse(request_schema(c.path)));
+    const OrderedJson properties = properties_of(OrderedJson::parse(request_schema(c.path)));
     api::FieldWatch watch;
     for (const std::string& body : c.bodies) EXPECT_TRUE(c.parse(body)) << c.path << ": " << body;
     EXPECT_GT(watch.paths().size(), 1u) << c.path;
@@ -129,7 +129,7 @@ TEST(OpenApi, EveryFieldItNamesIsLookedFor) {
     if (c.path == "/v1/responses") {
       EXPECT_TRUE(api::parse_responses(c.bodies[0], settings()));
     }
-    const Json schema = Json::parse(request_schema(c.path));
+    const OrderedJson schema = OrderedJson::parse(request_schema(c.path));
     for (const auto& [name, _] : schema["properties"].items()) {
       EXPECT_TRUE(watch.paths().contains(name)) << c.path << ": " << name;
     }

@@ -13,7 +13,7 @@ namespace {
 
 using Methods = std::vector<std::string_view>;
 
-http::Response json_response(const Json& json) {
+http::Response json_response(const OrderedJson& json) {
   http::Response response;
   response.body = json_text(json);
   return response;
@@ -68,17 +68,17 @@ http::Handler metrics_handler(ServerState& state) {
 }
 
 void add_information(std::vector<Route>& table, const RouteOptions& options, ServerState& state) {
-  const auto args = std::make_shared<const Json>(options.server_args);
+  const auto args = std::make_shared<const OrderedJson>(options.server_args);
   const auto model_info_handler =
       answering(state, [args, &state](const LoadedModel&, const http::Request&) {
         return json_response(model_info(state.facts(), *args));
       });
   const auto server_info_handler =
       answering(state, [args, &state](const LoadedModel& model, const http::Request&) {
-        Json info = server_info(state.facts(), *args, model.engine->stats());
-        const Json tuned = state.tuned_args();
+        OrderedJson info = server_info(state.facts(), *args, model.engine->stats());
+        const OrderedJson tuned = state.tuned_args();
         info.update(tuned);
-        for (Json& rank : info["internal_states"]) rank.update(tuned);
+        for (OrderedJson& rank : info["internal_states"]) rank.update(tuned);
         return json_response(info);
       });
   const auto add = [&table](std::string path, http::Handler handler) -> Route& {

@@ -11,7 +11,7 @@
 namespace fathom {
 
 struct RouteOptions {
-  Json server_args;  // for /server_info; secrets redacted
+  OrderedJson server_args;  // for /server_info; secrets redacted
   double health_timeout_seconds = 20;
   std::string profile_folder = "/tmp";
   std::string expert_record_folder = "/tmp";

@@ -6,10 +6,10 @@
 #include <memory>
 #include <mutex>
 
+#include "base/json.h"
 #include "http/server.h"
 #include "server/engine_control.h"
 #include "server/info.h"
-#include "server/json_text.h"
 #include "server/telemetry/metrics.h"
 #include "server/telemetry/request_journal.h"
 #include "server/telemetry/request_log.h"
@@ -64,11 +64,11 @@ class ServerState {
     if (version) weight_version_ = *version;
   }
   // Flags that /set_internal_state has changed since the start.
-  Json tuned_args() const {
+  OrderedJson tuned_args() const {
     std::lock_guard lock(mutex_);
     return tuned_;
   }
-  void tuned(const Json& args) {
+  void tuned(const OrderedJson& args) {
     std::lock_guard lock(mutex_);
     tuned_.update(args);
   }
@@ -86,7 +86,7 @@ class ServerState {
   std::atomic<const LoadedModel*> published_{nullptr};
   mutable std::mutex mutex_;
   std::string model_path_, weight_version_;  // empty: as loaded
-  Json tuned_ = Json::object();
+  OrderedJson tuned_ = OrderedJson::object();
 };
 
 }  // namespace fathom

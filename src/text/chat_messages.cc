@@ -5,18 +5,16 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::ordered_json;  // the client's key order is the template's key order
-
 constexpr int kMostLevels = 100;  // below the nesting limit of the template engine's own parser
 
 // As Python's json.dumps(ensure_ascii=False) writes it.
-void dump_as_python(const Json& value, std::string& out) {
+void dump_as_python(const OrderedJson& value, std::string& out) {
   if (value.is_object()) {
     out += '{';
     bool first = true;
     for (const auto& [key, item] : value.items()) {
       if (!std::exchange(first, false)) out += ", ";
-      out += json_text(Json(key)) + ": ";
+      out += json_text(OrderedJson(key)) + ": ";
       dump_as_python(item, out);
     }
     out += '}';
@@ -32,15 +30,15 @@ void dump_as_python(const Json& value, std::string& out) {
   }
 }
 
-bool has_calls(const Json& message) {
+bool has_calls(const OrderedJson& message) {
   const auto calls = message.find("tool_calls");
   return calls != message.end() && calls->is_array() && !calls->empty();
 }
 
 // One string of all text parts.
-Result<std::string> join_parts(const Json& parts) {
+Result<std::string> join_parts(const OrderedJson& parts) {
   std::string text;
-  for (const Json& part : parts) {
+  for (const OrderedJson& part : parts) {
     const auto type = part.is_object() ? part.find("type") : part.end();
     const std::string kind = part.is_object() && type != part.end() && type->is_string()
                                  ? type->get<std::string>()
@@ -56,8 +54,8 @@ Result<std::string> join_parts(const Json& parts) {
   return text;
 }
 
-Status normalise_content(Json& message, const TemplateHabits& habits) {
-  Json& content = message["content"];  // null when absent
+Status normalise_content(OrderedJson& message, const TemplateHabits& habits) {
+  OrderedJson& content = message["content"];  // null when absent
   if (content.is_array()) {
     std::string text = TRY(join_parts(content));
     if (!habits.wants_content_parts) content = std::move(text);
@@ -70,11 +68,11 @@ Status normalise_content(Json& message, const TemplateHabits& habits) {
   return {};
 }
 
-Status normalise_arguments(Json& call, const TemplateHabits& habits) {
+Status normalise_arguments(OrderedJson& call, const TemplateHabits& habits) {
   if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) return {};
-  Json& function = call["function"];
+  OrderedJson& function = call["function"];
   if (!function.contains("arguments")) function["arguments"] = "{}";
-  Json& arguments = function["arguments"];
+  OrderedJson& arguments = function["arguments"];
   if (!habits.wants_argument_objects) {
     if (arguments.is_string()) return {};
     std::string text;
@@ -92,15 +90,15 @@ Status normalise_arguments(Json& call, const TemplateHabits& habits) {
   return {};
 }
 
-Status normalise_message(Json& message, const TemplateHabits& habits) {
+Status normalise_message(OrderedJson& message, const TemplateHabits& habits) {
   TRY(normalise_content(message, habits));
   if (!has_calls(message)) return {};
-  for (Json& call : message["tool_calls"]) TRY(normalise_arguments(call, habits));
+  for (OrderedJson& call : message["tool_calls"]) TRY(normalise_arguments(call, habits));
   return {};
 }
 
-void complete_tools(Json& tools) {
-  for (Json& tool : tools) {
+void complete_tools(OrderedJson& tools) {
+  for (OrderedJson& tool : tools) {
     if (!tool.is_object() || !tool.contains("function") || !tool["function"].is_object()) continue;
     for (const char* name : {"description", "parameters"}) {
       if (!tool["function"].contains(name)) tool["function"][name] = nullptr;
@@ -108,16 +106,16 @@ void complete_tools(Json& tools) {
   }
 }
 
-void bare_functions(Json& tools) {
-  for (Json& tool : tools) {
-    if (tool.is_object() && tool.contains("function")) tool = Json(tool["function"]);
+void bare_functions(OrderedJson& tools) {
+  for (OrderedJson& tool : tools) {
+    if (tool.is_object() && tool.contains("function")) tool = OrderedJson(tool["function"]);
   }
 }
 
 }  // namespace
 
 Result<std::string> render_chat(const ChatTemplate& chosen, std::string_view context_json) {
-  Json context = TRY(parse_ordered_json(context_json, "chat", kMostLevels));
+  OrderedJson context = TRY(parse_ordered_json(context_json, "chat", kMostLevels));
   if (!context.is_object() || !context.contains("messages") || !context["messages"].is_array()) {
     return invalid("chat: messages must be a list");
   }
@@ -125,7 +123,7 @@ Result<std::string> render_chat(const ChatTemplate& chosen, std::string_view con
       context.contains("tools") && context["tools"].is_array() && !context["tools"].empty();
   const ChatTemplate& used = with_tools ? chosen.for_tools() : chosen;
   for (size_t i = 0; i < context["messages"].size(); ++i) {
-    Json& message = context["messages"][i];
+    OrderedJson& message = context["messages"][i];
     if (!message.is_object()) return invalid("messages[{}] must be an object", i);
     TRY(normalise_message(message, used.habits()));
   }

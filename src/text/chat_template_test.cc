@@ -10,43 +10,44 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using testing::HasSubstr;
 using testing::Not;
 
 constexpr const char* kBos = "<｜begin▁of▁sentence｜>";
 constexpr const char* kEos = "<｜end▁of▁sentence｜>";
 
-std::string render(std::string_view source, const Json& context = Json::object()) {
+std::string render(std::string_view source, const OrderedJson& context = OrderedJson::object()) {
   const auto compiled = ChatTemplate::compile(source, kBos, kEos);
   if (!compiled) return "compile: " + compiled.error().message;
   const auto text = (*compiled)->render(context.dump());
   return text ? *text : "error: " + text.error().message;
 }
 
-std::string chat(std::string_view name, const Json& context) {
+std::string chat(std::string_view name, const OrderedJson& context) {
   const auto text = render_chat(**ChatTemplate::builtin(name), context.dump());
   return text ? *text : "error: " + text.error().message;
 }
 
-const Json kTalk = Json::parse(R"([{"role":"system","content":"S"},{"role":"user","content":"u1"},
+const OrderedJson kTalk =
+    OrderedJson::parse(R"([{"role":"system","content":"S"},{"role":"user","content":"u1"},
   {"role":"assistant","content":"<think>t</think>a1"},{"role":"user","content":"u2"}])");
 
-Json talk(const Json& more = Json::object()) {
-  Json context = {{"messages", kTalk}, {"add_generation_prompt", true}};
+OrderedJson talk(const OrderedJson& more = OrderedJson::object()) {
+  OrderedJson context = {{"messages", kTalk}, {"add_generation_prompt", true}};
   context.update(more);
   return context;
 }
 
 TEST(ChatTemplate, PrintsAsPythonDoes) {
-  const Json context = Json::parse(
+  const OrderedJson context = OrderedJson::parse(
       R"({"f":1e30,"s":1e-7,"one":1.0,"n":null,"t":true,"l":[1,"a'b",null,{"k":false}]})");
   EXPECT_EQ(render("{{ f }} {{ s }} {{ one }} {{ n }} {{ t }} {{ l }} {{ missing }}", context),
             R"(1e+30 1e-07 1.0 None True [1, "a'b", None, {'k': False}] )");
 }
 
 TEST(ChatTemplate, WritesJsonAsTransformersDoes) {
-  const Json context = Json::parse(R"({"x":{"b":"é<&'\"\n","a":[1,2.5,1e-7],"e":{},"l":[]}})");
+  const OrderedJson context =
+      OrderedJson::parse(R"({"x":{"b":"é<&'\"\n","a":[1,2.5,1e-7],"e":{},"l":[]}})");
   EXPECT_EQ(render("{{ x | tojson }}", context),
             R"({"b": "é<&'\"\n", "a": [1, 2.5, 1e-07], "e": {}, "l": []})");
   EXPECT_EQ(render("{{ x | tojson(sort_keys=true, separators=(',', ':')) }}", context),
@@ -116,8 +117,8 @@ TEST(BuiltinTemplates, LayoutsOfTheCheckpoints) {
   EXPECT_FALSE(ChatTemplate::builtin("nosuch"));
 }
 
-Json tool_talk() {
-  return Json::parse(R"({"messages":[{"role":"user","content":"weather?"},
+OrderedJson tool_talk() {
+  return OrderedJson::parse(R"({"messages":[{"role":"user","content":"weather?"},
     {"role":"assistant","content":null,"tool_calls":[
       {"id":"1","type":"function","function":{"name":"f","arguments":"{\"x\":  1}"}},
       {"id":"2","type":"function","function":{"name":"g","arguments":{"y":"é"}}}]},
@@ -144,7 +145,7 @@ TEST(BuiltinTemplates, ToolTurnsOfV3) {
                      "<｜tool▁output▁begin｜>rain<｜tool▁output▁end｜><｜tool▁outputs▁end｜>"))
       << text;
   // The answer follows without <｜Assistant｜>; the next round opens anew.
-  Json longer = tool_talk();
+  OrderedJson longer = tool_talk();
   longer["messages"].push_back({{"role", "assistant"}, {"content", "done"}});
   longer["messages"].push_back({{"role", "user"}, {"content", "again"}});
   EXPECT_TRUE(chat("deepseek-v3", longer)
@@ -168,7 +169,7 @@ TEST(BuiltinTemplates, ToolTurnsOfV31) {
 }
 
 TEST(RenderChat, GivesTheFormThatTheTemplateReads) {
-  const auto through = [](std::string_view source, const Json& context) {
+  const auto through = [](std::string_view source, const OrderedJson& context) {
     const auto compiled = ChatTemplate::compile(source, kBos, kEos);
     const auto text = render_chat(**compiled, context.dump());
     return text ? *text : "error: " + text.error().message;
@@ -181,7 +182,7 @@ TEST(RenderChat, GivesTheFormThatTheTemplateReads) {
   EXPECT_EQ(
       through(loop + " {{ c.function.arguments | tojson }}{% endfor %}{% endfor %}", tool_talk()),
       "TrueTrue {\"x\": 1} {\"y\": \"é\"}");
-  Json bad = tool_talk();
+  OrderedJson bad = tool_talk();
   bad["messages"][1]["tool_calls"][0]["function"]["arguments"] = "{";
   EXPECT_EQ(through(loop + " {{ c.function.arguments | tojson }}{% endfor %}{% endfor %}", bad),
             "error: Assistant tool call function.arguments must be valid JSON.");
@@ -193,15 +194,15 @@ TEST(RenderChat, GivesTheFormThatTheTemplateReads) {
 }
 
 TEST(RenderChat, JoinsTextParts) {
-  const Json parts = Json::parse(
+  const OrderedJson parts = OrderedJson::parse(
       R"({"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
     {"role":"assistant","content":null}],"add_generation_prompt":false})");
   EXPECT_THAT(chat("deepseek-v3", parts), HasSubstr("<｜User｜>a b<｜Assistant｜><｜end"));
   const auto looping = ChatTemplate::compile(
       "{% for p in messages[0]['content'] %}[{{ p.text }}]{% endfor %}", "", "");
   EXPECT_EQ(render_chat(**looping, parts.dump()).value(), "[a][b]");
-  const Json image =
-      Json::parse(R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})");
+  const OrderedJson image =
+      OrderedJson::parse(R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})");
   EXPECT_EQ(
       chat("deepseek-v3", image),
       "error: Model only supports text input; received unsupported content type 'image_url'.");

@@ -15,16 +15,14 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 std::string tokenizer_folder() {
   const char* set = std::getenv("FATHOM_TEST_TOKENIZER");
   return set ? set : FATHOM_SOURCE_DIR "/build/test-tokenizer";
 }
 
-Json cases(const std::string& name) {
+OrderedJson cases(const std::string& name) {
   std::ifstream file(std::string(FATHOM_TEST_DATA "/golden/tokenizer/") + name);
-  return Json::parse(file);
+  return OrderedJson::parse(file);
 }
 
 class GoldenTokenizer : public testing::Test {
@@ -43,9 +41,9 @@ class GoldenTokenizer : public testing::Test {
 };
 
 TEST_F(GoldenTokenizer, Encodes) {
-  const Json all = cases("encode.json");
+  const OrderedJson all = cases("encode.json");
   ASSERT_GT(all.size(), 400u);
-  for (const Json& c : all) {
+  for (const OrderedJson& c : all) {
     const auto text = c["text"].get<std::string>();
     const auto expected = c["ids"].get<std::vector<int32_t>>();
     const auto ids = tokenizer_->encode(text, false);
@@ -69,14 +67,14 @@ TEST_F(GoldenTokenizer, AddsBosWhenAsked) {
 }
 
 TEST_F(GoldenTokenizer, DecodesDamagedBytesAndRandomIds) {
-  for (const Json& c : cases("decode.json")) {
+  for (const OrderedJson& c : cases("decode.json")) {
     const auto ids = c["ids"].get<std::vector<int32_t>>();
     EXPECT_EQ(tokenizer_->decode(ids, false), c["text"].get<std::string>()) << c;
   }
 }
 
 TEST_F(GoldenTokenizer, StreamsOnlyWhatIsCertain) {
-  for (const Json& c : cases("stream.json")) {
+  for (const OrderedJson& c : cases("stream.json")) {
     Detokenizer stream(tokenizer_, true);
     std::string sent;
     const auto ids = c["ids"].get<std::vector<int32_t>>();
@@ -97,9 +95,9 @@ TEST_F(GoldenTokenizer, RendersTheCheckpointsOwnChatTemplate) {
   const auto eos = tokenizer_->token_bytes(*tokenizer_->eos());
   const auto compiled = ChatTemplate::compile(tokenizer_->chat_template(), bos, eos);
   ASSERT_TRUE(compiled) << compiled.error().message;
-  for (const Json& c : cases("chat.json")) {
-    Json context = {{"messages", c["messages"]},
-                    {"add_generation_prompt", c["add_generation_prompt"]}};
+  for (const OrderedJson& c : cases("chat.json")) {
+    OrderedJson context = {{"messages", c["messages"]},
+                           {"add_generation_prompt", c["add_generation_prompt"]}};
     if (c.contains("tools")) context["tools"] = c["tools"];
     const auto text = (*compiled)->render(context.dump());
     ASSERT_TRUE(text) << c["name"] << ": " << text.error().message;

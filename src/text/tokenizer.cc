@@ -9,8 +9,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr uint32_t kSpecial = 1;
 constexpr uint32_t kKnown = 1u << 31;
 

@@ -13,7 +13,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using testing::HasSubstr;
 
 std::shared_ptr<const Tokenizer> demo() {
@@ -32,8 +31,8 @@ std::string error_of(const std::string& json, const std::string& config = "{}") 
   return loaded ? "loaded" : loaded.error().message;
 }
 
-Json small() {
-  return Json::parse(
+OrderedJson small() {
+  return OrderedJson::parse(
       R"({"version":"1.0","truncation":null,"padding":null,"normalizer":null,"post_processor":null,
     "added_tokens":[{"id":3,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}],
     "pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},
@@ -96,7 +95,7 @@ TEST(Tokenizer, ConfigOverridesSpecialFlagsAndAddsBosAndEos) {
 }
 
 TEST(Tokenizer, HolesInTheIdsAreNoTokens) {
-  Json json = small();
+  OrderedJson json = small();
   json["model"]["vocab"]["z"] = 10;
   const auto tokenizer = load(json.dump()).value();
   EXPECT_EQ(tokenizer->size(), 11);
@@ -114,19 +113,19 @@ TEST(Tokenizer, HostileFilesArePreciseErrors) {
   EXPECT_THAT(error_of(whole, R"({"added_tokens_decoder":{"x":{}}})"),
               HasSubstr("\"x\" is not a token id"));
   const auto changed = [](auto change) {
-    Json json = small();
+    OrderedJson json = small();
     change(json);
     return error_of(json.dump());
   };
-  EXPECT_THAT(changed([](Json& j) { j["model"]["vocab"]["b"] = 0; }),
+  EXPECT_THAT(changed([](OrderedJson& j) { j["model"]["vocab"]["b"] = 0; }),
               HasSubstr("has id 0, which another token has too"));
-  EXPECT_THAT(changed([](Json& j) { j["model"]["vocab"]["b"] = 4000000000u; }),
+  EXPECT_THAT(changed([](OrderedJson& j) { j["model"]["vocab"]["b"] = 4000000000u; }),
               HasSubstr("has id 4000000000"));
-  EXPECT_NE(changed([](Json& j) { j["model"]["vocab"]["b"] = -1; }), "loaded");
-  EXPECT_NE(changed([](Json& j) { j["model"]["vocab"] = 5; }), "loaded");
-  EXPECT_NE(changed([](Json& j) { j["model"]["type"] = "Nope"; }), "loaded");
-  EXPECT_THAT(changed([](Json& j) { j["model"]["merges"] = {"a q"}; }), HasSubstr("q"));
-  EXPECT_THAT(changed([](Json& j) {
+  EXPECT_NE(changed([](OrderedJson& j) { j["model"]["vocab"]["b"] = -1; }), "loaded");
+  EXPECT_NE(changed([](OrderedJson& j) { j["model"]["vocab"] = 5; }), "loaded");
+  EXPECT_NE(changed([](OrderedJson& j) { j["model"]["type"] = "Nope"; }), "loaded");
+  EXPECT_THAT(changed([](OrderedJson& j) { j["model"]["merges"] = {"a q"}; }), HasSubstr("q"));
+  EXPECT_THAT(changed([](OrderedJson& j) {
                 j["decoder"] = nullptr;
                 j["pre_tokenizer"] = nullptr;
               }),

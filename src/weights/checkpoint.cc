@@ -11,8 +11,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr std::string_view kSingle = "model.safetensors";
 constexpr size_t kMaxIndexBytes = 256 << 20;  // the largest published indices have about 20 MB
 constexpr std::string_view kIndex = "model.safetensors.index.json";

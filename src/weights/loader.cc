@@ -6,12 +6,12 @@
 #include <cmath>
 
 #include "base/log.h"
+#include "base/units.h"
 
 namespace fathom {
 namespace {
 
 constexpr size_t kMaxProblemsShown = 20;
-constexpr double kGiB = 1024.0 * 1024 * 1024;
 constexpr auto kLogInterval = std::chrono::seconds(3);
 
 }  // namespace

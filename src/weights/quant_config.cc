@@ -9,8 +9,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr size_t kMaxFileBytes = 16 << 20;
 constexpr size_t kMaxPatterns = 100'000;
 constexpr size_t kMaxPattern = 512;

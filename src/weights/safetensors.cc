@@ -11,8 +11,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxRank = 8;
 constexpr size_t kMaxNameShown = 200;

@@ -7,11 +7,11 @@
 namespace fathom {
 
 Result<AdminBody> AdminBody::parse(const std::string& text) {
-  if (text.empty()) return AdminBody(nlohmann::json::object());
+  if (text.empty()) return AdminBody(Json::object());
   return AdminBody(TRY(parse_json_object(text, "The request body")));
 }
 
-const nlohmann::json* AdminBody::find(const char* name) const {
+const Json* AdminBody::find(const char* name) const {
   const auto member = json_.find(name);
   return member == json_.end() || member->is_null() ? nullptr : &*member;
 }
@@ -66,7 +66,7 @@ std::optional<int64_t> AdminBody::integer(const char* name, int64_t low, int64_t
   return std::nullopt;
 }
 
-const nlohmann::json* AdminBody::object(const char* name) {
+const Json* AdminBody::object(const char* name) {
   const auto* member = find(name);
   if (member && !member->is_object()) {
     refuse(fmt::format("{}: must be an object", name));

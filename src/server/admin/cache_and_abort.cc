@@ -115,7 +115,7 @@ http::Handler unsuccessful_handler(std::string message) {
   return [message = std::move(message)](const http::Request&, http::Responder& responder) {
     http::Response response;
     response.status = 400;
-    response.body = json_text(Json{{"success", false}, {"message", message}});
+    response.body = json_text(OrderedJson{{"success", false}, {"message", message}});
     return responder.send(std::move(response));
   };
 }

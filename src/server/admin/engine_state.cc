@@ -14,7 +14,7 @@ constexpr double kLongestSleep = 60;
 constexpr std::array kTunable = {"schedule_conservativeness", "max_running_requests",
                                  "decode_log_interval", "schedule_policy"};
 
-http::Response json_response(const Json& json, int status = 200) {
+http::Response json_response(const OrderedJson& json, int status = 200) {
   http::Response response;
   response.status = status;
   response.body = json_text(json);

@@ -3,9 +3,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "server/error_body.h"
-#include "server/json_text.h"
 #include "server/plain_text.h"
 
 namespace fathom {
@@ -18,7 +18,7 @@ Status dump(EngineControl& engine, const std::string& folder) {
   if (record.counts.empty()) {
     return invalid("Nothing was recorded. Call /start_expert_distribution_record first.");
   }
-  Json layers = Json::array();
+  OrderedJson layers = OrderedJson::array();
   const auto experts = static_cast<size_t>(record.experts);
   for (size_t first = 0; first < record.counts.size(); first += experts) {
     const auto begin = record.counts.begin() + static_cast<ptrdiff_t>(first);

@@ -56,7 +56,7 @@ Status write_gzip(const std::filesystem::path& path, const std::string& text) {
 
 std::string chrome_trace(const std::vector<ProfileEvent>& events) {
   const int pid = getpid();
-  Json list = Json::array();
+  OrderedJson list = OrderedJson::array();
   list.push_back(
       {{"name", "process_name"}, {"ph", "M"}, {"pid", pid}, {"args", {{"name", "fathom"}}}});
   list.push_back({{"name", "thread_name"},
@@ -76,7 +76,7 @@ std::string chrome_trace(const std::vector<ProfileEvent>& events) {
          {"args",
           {{"step", e.step}, {"prompt_rows", e.prompt_rows}, {"decode_rows", e.decode_rows}}}});
   }
-  return json_text(Json{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(list)}});
+  return json_text(OrderedJson{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(list)}});
 }
 
 class ProfileSession : public std::enable_shared_from_this<ProfileSession> {

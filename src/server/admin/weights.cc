@@ -58,7 +58,7 @@ asio::awaitable<void> answer_update(ServerState& state, TextPool& blocking, cons
   const Status updated = co_await blocking.run(work);
   http::Response response;
   response.status = updated ? 200 : 400;
-  response.body = json_text(Json{
+  response.body = json_text(OrderedJson{
       {"success", updated.has_value()},
       {"message", updated ? "Succeeded to update model weights." : updated.error().message},
       {"num_paused_requests", 0}});
@@ -66,9 +66,9 @@ asio::awaitable<void> answer_update(ServerState& state, TextPool& blocking, cons
 }
 
 // Row-major values as nested lists, one per dimension.
-Json nested(std::span<const float> values, std::span<const int64_t> shape) {
-  if (shape.empty()) return values.empty() ? Json() : Json(values[0]);
-  Json list = Json::array();
+OrderedJson nested(std::span<const float> values, std::span<const int64_t> shape) {
+  if (shape.empty()) return values.empty() ? OrderedJson() : OrderedJson(values[0]);
+  OrderedJson list = OrderedJson::array();
   const size_t step = shape[0] == 0 ? 0 : values.size() / static_cast<size_t>(shape[0]);
   for (int64_t i = 0; i < shape[0]; ++i) {
     list.push_back(nested(values.subspan(static_cast<size_t>(i) * step, step), shape.subspan(1)));

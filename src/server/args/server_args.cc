@@ -15,8 +15,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 // An option's integer within [low, high], or why not.
 Result<std::optional<int64_t>> ranged(const OptionValues& v, std::string_view name, int64_t low,
                                       int64_t high) {
@@ -358,8 +356,8 @@ Result<ServerArgs> read_server_args(OptionValues values, const Environment& envi
   return args;
 }
 
-nlohmann::ordered_json server_args_json(const ServerArgs& args) {
-  nlohmann::ordered_json json;
+OrderedJson server_args_json(const ServerArgs& args) {
+  OrderedJson json;
   for (const Option& option : args.values.table()) {
     if (is_about_help(option.name)) continue;
     const bool secret = is_secret(option.name) && args.values.given(option.name);
@@ -376,7 +374,7 @@ nlohmann::ordered_json server_args_json(const ServerArgs& args) {
 std::string server_args_line(const ServerArgs& args) {
   std::string line = "server_args=ServerArgs(";
   bool first = true;
-  const nlohmann::ordered_json all = server_args_json(args);
+  const OrderedJson all = server_args_json(args);
   for (const auto& [name, value] : all.items()) {
     std::string text = json_text(value);
     if (value.is_string()) text = "'" + value.get<std::string>() + "'";

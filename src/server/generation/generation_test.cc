@@ -12,8 +12,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 struct Rig {
   boost::asio::io_context io;
   TextPool pool{1};

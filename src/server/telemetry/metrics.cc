@@ -11,6 +11,7 @@
 #include <array>
 #include <mutex>
 
+#include "base/units.h"
 #include "server/telemetry/process_usage.h"
 
 namespace fathom {
@@ -299,7 +300,6 @@ Metrics::Metrics(const MetricsOptions& options) : impl_(std::make_unique<Impl>(o
 Metrics::~Metrics() = default;
 
 void Metrics::set_facts(const ModelFacts& facts) {
-  constexpr double kGiB = 1 << 30;
   std::lock_guard lock(impl_->scrape);
   impl_->max_running = facts.max_running;
   impl_->pool_tokens.Set(static_cast<double>(facts.pool_tokens));

@@ -5,12 +5,10 @@
 #include <fstream>
 #include <mutex>
 
-#include "server/json_text.h"
+#include "base/json.h"
 
 namespace fathom {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 double unix_now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -63,11 +61,12 @@ class FileJournal final : public RequestJournal {
   }
 
  private:
-  void write(const Json& record) {
+  void write(const OrderedJson& record) {
     const std::string line = json_text(record) + "\n";
     std::lock_guard lock(mutex_);
     if (!file_.is_open()) return;  // removed
-    if (Clock::now() - began_ > options_.window || written_ > options_.most_file_bytes)
+    if (std::chrono::steady_clock::now() - began_ > options_.window ||
+        written_ > options_.most_file_bytes)
       start_file();
     file_ << line << std::flush;
     written_ += line.size();
@@ -77,7 +76,7 @@ class FileJournal final : public RequestJournal {
     std::error_code ignored;
     std::filesystem::rename(current_, previous_, ignored);
     file_ = std::ofstream(current_, std::ios::trunc);
-    began_ = Clock::now();
+    began_ = std::chrono::steady_clock::now();
     written_ = 0;
   }
 
@@ -85,7 +84,7 @@ class FileJournal final : public RequestJournal {
   const std::filesystem::path current_, previous_;
   std::mutex mutex_;
   std::ofstream file_;
-  Clock::time_point began_;
+  std::chrono::steady_clock::time_point began_;
   size_t written_ = 0;
 };
 

@@ -9,8 +9,8 @@
 #include <limits>
 #include <mutex>
 
+#include "base/json.h"
 #include "base/log.h"
-#include "server/json_text.h"
 
 namespace fathom {
 namespace {
@@ -26,21 +26,21 @@ std::string shown(std::string_view text, RequestLogLevel level) {
 // As a JSON string: quotes, line breaks and broken UTF-8 cannot leave the line.
 std::string quoted(std::string_view text, RequestLogLevel level) {
   const std::string part = shown(text, level);
-  return json_text(Json(part)) +
+  return json_text(OrderedJson(part)) +
          (part.size() < text.size() ? fmt::format("... ({} bytes)", text.size()) : "");
 }
 
 // Printing recurses, so what clients nest deeper than any real field is left out.
-bool nests_at_most(const nlohmann::json& json, int depth) {
+bool nests_at_most(const Json& json, int depth) {
   if (!json.is_structured()) return true;
-  return depth > 0 && std::ranges::all_of(json, [depth](const nlohmann::json& child) {
+  return depth > 0 && std::ranges::all_of(json, [depth](const Json& child) {
            return nests_at_most(child, depth - 1);
          });
 }
 
 // Fields that steer sampling, from a body that may be anything.
-Json sampling_fields(const std::string& body) {
-  Json found = Json::object();
+OrderedJson sampling_fields(const std::string& body) {
+  OrderedJson found = OrderedJson::object();
   if (body.size() > kParsedBytes) return found;
   const auto json = parse_json_object(body, "body");
   if (!json) return found;
@@ -52,12 +52,13 @@ Json sampling_fields(const std::string& body) {
   return found;
 }
 
-Json json_record(std::string_view event, const http::Request& request, RequestLogLevel level) {
+OrderedJson json_record(std::string_view event, const http::Request& request,
+                        RequestLogLevel level) {
   const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
-  Json object = {{"method", request.method},
-                 {"target", request.target},
-                 {"client", request.remote},
-                 {"bytes", request.body.size()}};
+  OrderedJson object = {{"method", request.method},
+                        {"target", request.target},
+                        {"client", request.remote},
+                        {"bytes", request.body.size()}};
   if (level >= RequestLogLevel::kSampling)
     object["sampling_params"] = sampling_fields(request.body);
   if (level >= RequestLogLevel::kPartial) object["body"] = shown(request.body, level);
@@ -134,7 +135,7 @@ void RequestLog::finished(const http::Request& request, std::string_view output,
                       describe_output(output, level)));
     return;
   }
-  Json record = json_record("request.finished", request, level);
+  OrderedJson record = json_record("request.finished", request, level);
   record["status"] = status;
   record["e2e_latency"] = seconds;
   if (level >= RequestLogLevel::kPartial) record["out"] = shown(output, level);

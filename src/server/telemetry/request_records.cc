@@ -5,7 +5,7 @@
 #include <fstream>
 #include <mutex>
 
-#include "server/json_text.h"
+#include "base/json.h"
 
 namespace fathom {
 namespace {
@@ -19,7 +19,7 @@ std::string local_time(std::chrono::system_clock::time_point time, const char* f
   return text;
 }
 
-Json record_of(const FinishedRequest& r) {
+OrderedJson record_of(const FinishedRequest& r) {
   const double arrival = std::chrono::duration<double>(r.arrival.time_since_epoch()).count();
   return {{"timestamp", local_time(r.arrival, "%Y-%m-%dT%H:%M:%S")},
           {"rid", r.rid},
@@ -81,7 +81,7 @@ std::string time_stats_line(const FinishedRequest& r) {
       "Req Time Stats(rid={}, input len={}, cached input len={}, output len={}, type=unified): "
       "tokenize_duration={:.2f}ms, queue_duration={:.2f}ms, forward_duration={:.2f}ms, "
       "time_to_first_token={:.2f}ms, e2e_duration={:.2f}ms, start_time={}",
-      json_text(Json(r.rid)), r.prompt_tokens, r.cached_tokens, r.generated_tokens,
+      json_text(OrderedJson(r.rid)), r.prompt_tokens, r.cached_tokens, r.generated_tokens,
       r.tokenize_seconds * kMs, r.queue_seconds * kMs, forward * kMs, r.first_token_seconds * kMs,
       r.total_seconds * kMs, local_time(r.arrival, "%Y-%m-%d %H:%M:%S"));
 }

@@ -56,14 +56,14 @@ class Telemetry : public testing::Test {
 };
 
 TEST(TraceSpans, ThePhasesLieInTheRequest) {
-  const Json spans = spans_of(a_request());
+  const OrderedJson spans = spans_of(a_request());
   ASSERT_EQ(spans.size(), 5u);
   EXPECT_EQ(spans[0]["startTimeUnixNano"], "1000000000000");
   EXPECT_EQ(spans[0]["endTimeUnixNano"], "1003000000000");
   EXPECT_EQ(spans[1]["endTimeUnixNano"], "1000500000000");
   EXPECT_EQ(spans[3]["startTimeUnixNano"], "1001500000000");
   EXPECT_EQ(spans[4]["name"], "decode_forward");
-  for (const Json& span : spans) EXPECT_EQ(span["traceId"], spans[0]["traceId"]);
+  for (const OrderedJson& span : spans) EXPECT_EQ(span["traceId"], spans[0]["traceId"]);
 }
 
 TEST(TraceSpans, AnUnsampledOrBrokenParent) {
@@ -76,7 +76,7 @@ TEST(TraceSpans, AnUnsampledOrBrokenParent) {
   for (const char* bad :
        {"", "x", "00-zz", "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}) {
     r.trace_parent = bad;
-    const Json spans = spans_of(r);
+    const OrderedJson spans = spans_of(r);
     EXPECT_EQ(spans[0]["parentSpanId"], "");
     EXPECT_EQ(spans[0]["traceId"].get<std::string>().size(), 32u);
   }

@@ -50,13 +50,13 @@ TraceParent parse_parent(std::string_view text) {
   return {std::string(text.substr(3, 32)), std::string(text.substr(36, 16)), (last_digit & 1) != 0};
 }
 
-Json attribute(std::string key, const std::string& value) {
+OrderedJson attribute(std::string key, const std::string& value) {
   return {{"key", std::move(key)}, {"value", {{"stringValue", value}}}};
 }
-Json attribute(std::string key, int64_t value) {
+OrderedJson attribute(std::string key, int64_t value) {
   return {{"key", std::move(key)}, {"value", {{"intValue", std::to_string(value)}}}};
 }
-Json attribute(std::string key, double value) {
+OrderedJson attribute(std::string key, double value) {
   return {{"key", std::move(key)}, {"value", {{"doubleValue", value}}}};
 }
 
@@ -66,13 +66,15 @@ std::string nanoseconds(std::chrono::system_clock::time_point arrival, double se
   return std::to_string(start.count() + static_cast<int64_t>(seconds * 1e9));
 }
 
-Json payload_of(Json spans) {
-  const Json service = Json::array({attribute("service.name", std::string("fathom"))});
+OrderedJson payload_of(OrderedJson spans) {
+  const OrderedJson service =
+      OrderedJson::array({attribute("service.name", std::string("fathom"))});
   return {{"resourceSpans",
-           Json::array({{{"resource", {{"attributes", service}}},
-                         {"scopeSpans",
-                          Json::array({{{"scope", {{"name", "fathom"}, {"version", kVersion}}},
-                                        {"spans", std::move(spans)}}})}}})}};
+           OrderedJson::array(
+               {{{"resource", {{"attributes", service}}},
+                 {"scopeSpans",
+                  OrderedJson::array({{{"scope", {{"name", "fathom"}, {"version", kVersion}}},
+                                       {"spans", std::move(spans)}}})}}})}};
 }
 
 class OtlpExporter final : public TraceExporter {
@@ -113,9 +115,9 @@ class OtlpExporter final : public TraceExporter {
   }
 
   bool send(const std::vector<FinishedRequest>& batch) {
-    Json spans = Json::array();
+    OrderedJson spans = OrderedJson::array();
     for (const FinishedRequest& request : batch) {
-      for (Json& span : spans_of(request)) spans.push_back(std::move(span));
+      for (OrderedJson& span : spans_of(request)) spans.push_back(std::move(span));
     }
     if (spans.empty()) return true;
     const auto status =
@@ -144,13 +146,13 @@ class OtlpExporter final : public TraceExporter {
 
 }  // namespace
 
-Json spans_of(const FinishedRequest& r) {
+OrderedJson spans_of(const FinishedRequest& r) {
   const TraceParent parent = parse_parent(r.trace_parent);
-  Json spans = Json::array();
+  OrderedJson spans = OrderedJson::array();
   if (!parent.sampled) return spans;
   const std::string root = random_hex(8);
   const auto add = [&](std::string name, int kind, const std::string& id,
-                       const std::string& parent_id, double start, double end) -> Json& {
+                       const std::string& parent_id, double start, double end) -> OrderedJson& {
     spans.push_back({{"traceId", parent.trace_id},
                      {"spanId", id},
                      {"parentSpanId", parent_id},
@@ -160,16 +162,17 @@ Json spans_of(const FinishedRequest& r) {
                      {"endTimeUnixNano", nanoseconds(r.arrival, std::max(start, end))}});
     return spans.back();
   };
-  Json& request = add("POST " + r.path, kServerKind, root, parent.span_id, 0, r.total_seconds);
+  OrderedJson& request =
+      add("POST " + r.path, kServerKind, root, parent.span_id, 0, r.total_seconds);
   request["attributes"] =
-      Json::array({attribute("rid", r.rid), attribute("gen_ai.request.n", r.samples),
-                   attribute("gen_ai.usage.prompt_tokens", r.prompt_tokens),
-                   attribute("gen_ai.usage.cached_tokens", r.cached_tokens),
-                   attribute("gen_ai.usage.completion_tokens", r.generated_tokens),
-                   attribute("gen_ai.response.finish_reason", r.finish_reason),
-                   attribute("gen_ai.latency.time_in_queue", r.queue_seconds),
-                   attribute("gen_ai.latency.time_to_first_token", r.first_token_seconds),
-                   attribute("gen_ai.latency.e2e", r.total_seconds)});
+      OrderedJson::array({attribute("rid", r.rid), attribute("gen_ai.request.n", r.samples),
+                          attribute("gen_ai.usage.prompt_tokens", r.prompt_tokens),
+                          attribute("gen_ai.usage.cached_tokens", r.cached_tokens),
+                          attribute("gen_ai.usage.completion_tokens", r.generated_tokens),
+                          attribute("gen_ai.response.finish_reason", r.finish_reason),
+                          attribute("gen_ai.latency.time_in_queue", r.queue_seconds),
+                          attribute("gen_ai.latency.time_to_first_token", r.first_token_seconds),
+                          attribute("gen_ai.latency.e2e", r.total_seconds)});
   if (r.aborted) request["status"] = {{"code", kError}};
 
   const double submitted = r.tokenize_seconds;

@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "base/json.h"
 #include "base/result.h"
-#include "server/json_text.h"
 #include "server/telemetry/finished_request.h"
 
 namespace fathom {
@@ -23,6 +23,6 @@ class TraceExporter {
 };
 
 // The spans of one request; a random trace id unless `trace_parent` names one. Empty: not sampled.
-Json spans_of(const FinishedRequest& request);
+OrderedJson spans_of(const FinishedRequest& request);
 
 }  // namespace fathom

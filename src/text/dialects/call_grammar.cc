@@ -5,17 +5,17 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::ordered_json;  // arguments come in the schema's order
-
-Json schema_of(const CallableTool& tool) {
-  Json schema = tool.parameters.empty() ? Json::object() : parse_ordered_json(tool.parameters, tool.name).value();
+OrderedJson schema_of(const CallableTool& tool) {
+  OrderedJson schema = tool.parameters.empty()
+                           ? OrderedJson::object()
+                           : parse_ordered_json(tool.parameters, tool.name).value();
   if (!schema.contains("type")) schema["type"] = "object";
   return schema;
 }
 
 // One tag per tool: its head, its arguments, its end.
-Json tags(const ToolDialect& d, std::span<const CallableTool> tools) {
-  Json list = Json::array();
+OrderedJson tags(const ToolDialect& d, std::span<const CallableTool> tools) {
+  OrderedJson list = OrderedJson::array();
   for (const CallableTool& tool : tools) {
     std::string begin(d.call_begin);
     std::string end(d.call_end);
@@ -33,22 +33,22 @@ Json tags(const ToolDialect& d, std::span<const CallableTool> tools) {
   return list;
 }
 
-std::string structural_tag(Json format) {
-  return json_text(Json({{"type", "structural_tag"}, {"format", std::move(format)}}));
+std::string structural_tag(OrderedJson format) {
+  return json_text(OrderedJson({{"type", "structural_tag"}, {"format", std::move(format)}}));
 }
 
 }  // namespace
 
 std::string forced_calls(const ToolDialect& d, std::span<const CallableTool> tools, bool one_call) {
   // Models put a blank line between their thoughts and the calls.
-  const Json blank = {{"type", "regex"}, {"pattern", "\\n{0,2}"}};
-  const Json calls = {{"type", "tags_with_separator"},
-                      {"tags", tags(d, tools)},
-                      {"separator", d.fenced ? "\n" : ""},
-                      {"at_least_one", true},
-                      {"stop_after_first", one_call}};
+  const OrderedJson blank = {{"type", "regex"}, {"pattern", "\\n{0,2}"}};
+  const OrderedJson calls = {{"type", "tags_with_separator"},
+                             {"tags", tags(d, tools)},
+                             {"separator", d.fenced ? "\n" : ""},
+                             {"at_least_one", true},
+                             {"stop_after_first", one_call}};
   const auto constant = [](std::string_view text) {
-    return Json{{"type", "const_string"}, {"value", text}};
+    return OrderedJson{{"type", "const_string"}, {"value", text}};
   };
   return structural_tag(
       {{"type", "sequence"},
@@ -57,7 +57,7 @@ std::string forced_calls(const ToolDialect& d, std::span<const CallableTool> too
 
 std::string checked_calls(const ToolDialect& d, std::span<const CallableTool> tools) {
   return structural_tag({{"type", "triggered_tags"},
-                         {"triggers", Json::array({d.call_begin})},
+                         {"triggers", OrderedJson::array({d.call_begin})},
                          {"tags", tags(d, tools)}});
 }
 

@@ -31,7 +31,7 @@ GatheredOutput gather(std::span<const DialectEvent> events) {
 
 bool GatheredOutput::calls_are_sound() const {
   return std::ranges::all_of(calls, [](const Call& call) {
-    return nlohmann::json::accept(call.arguments) && call.arguments.starts_with('{');
+    return Json::accept(call.arguments) && call.arguments.starts_with('{');
   });
 }
 

@@ -7,7 +7,7 @@ namespace {
 
 using Start = ReasoningDialect::Start;
 
-constexpr ReasoningDialect kDialects[] = {
+constexpr ReasoningDialect kReasoningDialects[] = {
     {"deepseek-r1", "<think>", "</think>", Start::kThinking},
     {"deepseek-v3", "<think>", "</think>", Start::kAsAsked},
     {"deepseek-v31", "<think>", "</think>", Start::kAsAsked},
@@ -24,7 +24,7 @@ constexpr std::string_view kAfterTools = "<｜tool▁outputs▁end｜>";
 
 Result<const ReasoningDialect*> find_reasoning_dialect(std::string_view name) {
   std::string names;
-  for (const ReasoningDialect& dialect : kDialects) {
+  for (const ReasoningDialect& dialect : kReasoningDialects) {
     if (dialect.name == name) return &dialect;
     names += names.empty() ? "" : ", ";
     names += dialect.name;

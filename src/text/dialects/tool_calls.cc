@@ -13,7 +13,7 @@ constexpr auto kNone = std::string_view::npos;
 constexpr size_t kMostNameBytes = 256;  // of a function or of the type word
 constexpr size_t kMostHeadBytes = 1024;
 
-constexpr ToolDialect kDialects[] = {
+constexpr ToolDialect kToolDialects[] = {
     {.name = "deepseekv3",
      .calls_begin = "<｜tool▁calls▁begin｜>",
      .call_begin = "<｜tool▁call▁begin｜>",
@@ -97,7 +97,7 @@ Head fenced_head(std::string_view text, const ToolDialect& dialect) {
 
 Result<const ToolDialect*> find_tool_dialect(std::string_view name) {
   std::string names;
-  for (const ToolDialect& dialect : kDialects) {
+  for (const ToolDialect& dialect : kToolDialects) {
     if (dialect.name == name) return &dialect;
     names += names.empty() ? "" : ", ";
     names += dialect.name;
@@ -106,7 +106,7 @@ Result<const ToolDialect*> find_tool_dialect(std::string_view name) {
 }
 
 const ToolDialect& default_tool_dialect() {
-  return kDialects[0];
+  return kToolDialects[0];
 }
 
 const ToolDialect* tool_dialect_of(std::string_view source) {

@@ -10,8 +10,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr std::string_view kArchitecture = "deepseek2";
 
 // The metadata of one architecture; remembers the keys that it lacks.

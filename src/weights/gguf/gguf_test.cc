@@ -15,7 +15,6 @@ namespace fathom {
 namespace {
 
 using testing::HasSubstr;
-using Json = nlohmann::json;
 
 constexpr uint32_t kF32 = 0;
 constexpr uint32_t kQ8 = 8;
@@ -62,7 +61,7 @@ struct GgufBuilder {
 Result<GgufFile> parse(const std::string& file) {
   return read_gguf(std::as_bytes(std::span(file)), "x.gguf");
 }
-std::string error_of(const std::string& file) {
+std::string gguf_error(const std::string& file) {
   const auto parsed = parse(file);
   return parsed ? "" : parsed.error().message;
 }
@@ -88,42 +87,43 @@ TEST(Gguf, ReadsMetadataAndTensors) {
 }
 
 TEST(Gguf, WrongFilesAreNamed) {
-  EXPECT_THAT(error_of("GG"), HasSubstr("x.gguf: the file ends inside it"));
-  EXPECT_THAT(error_of("GGML" + std::string(40, '\0')), HasSubstr("is not a GGUF file"));
-  EXPECT_THAT(error_of("GGUF" + raw<uint32_t>(3) + raw<uint64_t>(1ull << 60) + raw<uint64_t>(0)),
+  EXPECT_THAT(gguf_error("GG"), HasSubstr("x.gguf: the file ends inside it"));
+  EXPECT_THAT(gguf_error("GGML" + std::string(40, '\0')), HasSubstr("is not a GGUF file"));
+  EXPECT_THAT(gguf_error("GGUF" + raw<uint32_t>(3) + raw<uint64_t>(1ull << 60) + raw<uint64_t>(0)),
               HasSubstr("announces 1152921504606846976 entries"));
   GgufBuilder list;
   list.value("big", kArrayType, raw(kStringType) + raw<uint64_t>(1ull << 60));
-  EXPECT_THAT(error_of(list.build()), HasSubstr("metadata big: a list of 1152921504606846976"));
+  EXPECT_THAT(gguf_error(list.build()), HasSubstr("metadata big: a list of 1152921504606846976"));
   GgufBuilder nested;
   nested.value("deep", kArrayType, raw(kArrayType) + raw<uint64_t>(1));
-  EXPECT_THAT(error_of(nested.build()), HasSubstr("lists of lists"));
+  EXPECT_THAT(gguf_error(nested.build()), HasSubstr("lists of lists"));
   GgufBuilder twice;
   twice.integer("k", 1);
   twice.integer("k", 2);
-  EXPECT_THAT(error_of(twice.build()), HasSubstr("metadata k is there twice"));
+  EXPECT_THAT(gguf_error(twice.build()), HasSubstr("metadata k is there twice"));
   GgufBuilder zero;
   zero.integer("general.alignment", 0);
-  EXPECT_THAT(error_of(zero.build()), HasSubstr("general.alignment is 0"));
+  EXPECT_THAT(gguf_error(zero.build()), HasSubstr("general.alignment is 0"));
 }
 
 TEST(Gguf, WrongTensorsAreNamed) {
   GgufBuilder outside;
   outside.tensor("t", kF32, {8}, std::string(16, '\0'));
-  EXPECT_THAT(error_of(outside.build()), HasSubstr("tensor t: its 32 bytes at 0 are outside"));
+  EXPECT_THAT(gguf_error(outside.build()), HasSubstr("tensor t: its 32 bytes at 0 are outside"));
   GgufBuilder huge;
   huge.tensor("t", kF32, {1ull << 40, 1ull << 40}, "");
-  EXPECT_THAT(error_of(huge.build()), HasSubstr("tensor t: shape [1099511627776, 1099511627776]"));
+  EXPECT_THAT(gguf_error(huge.build()),
+              HasSubstr("tensor t: shape [1099511627776, 1099511627776]"));
   GgufBuilder odd;
   odd.tensor("t", kQ8, {33}, std::string(64, '\0'));
-  EXPECT_THAT(error_of(odd.build()), HasSubstr("not a multiple of the 32 that a block of Q8_0"));
+  EXPECT_THAT(gguf_error(odd.build()), HasSubstr("not a multiple of the 32 that a block of Q8_0"));
   GgufBuilder unknown;
   unknown.tensor("t", 99, {32}, std::string(64, '\0'));
-  EXPECT_THAT(error_of(unknown.build()), HasSubstr("tensor t: has type 99"));
+  EXPECT_THAT(gguf_error(unknown.build()), HasSubstr("tensor t: has type 99"));
   GgufBuilder overlap;
   overlap.tensor("a", kF32, {16}, "");
   overlap.tensor("b", kF32, {16}, std::string(64, '\0'));
-  EXPECT_THAT(error_of(overlap.build()), HasSubstr("tensors a and b overlap"));
+  EXPECT_THAT(gguf_error(overlap.build()), HasSubstr("tensors a and b overlap"));
 }
 
 // One block of Q8_0: scale 0.5, codes -16 ... 15.

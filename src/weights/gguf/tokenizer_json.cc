@@ -6,7 +6,6 @@
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
 using Strings = std::vector<std::string_view>;
 using Integers = std::vector<int64_t>;
 
