@@ -22,7 +22,7 @@ const Option kOptions[] = {
     {.name = "help", .type = OptionType::kFlag, .help = "this text"},
 };
 
-nlohmann::json as_json(const MachineLimits& limits, int threads) {
+Json as_json(const MachineLimits& limits, int threads) {
   return {{"threads", threads},
           {"read_gb_per_s", limits.read_bytes_per_second / 1e9},
           {"fma_gflops", limits.fma_flops_per_second / 1e9},
@@ -48,7 +48,7 @@ Status run(const OptionValues& v) {
       "{} threads; this machine: reads {:.1f} GB/s, FP32 {:.0f}, BF16 {:.0f}, INT8 {:.0f} GFLOPS\n",
       exec->threads(), limits.read_bytes_per_second / 1e9, limits.fma_flops_per_second / 1e9,
       limits.bf16_flops_per_second / 1e9, limits.int8_ops_per_second / 1e9);
-  nlohmann::json results = nlohmann::json::array();
+  Json results = Json::array();
   for (const std::string& target : targets) {
     auto compute = TRY(Compute::create(*exec, target));
     fmt::print("\n{}\n{:10} {:26} {:13} {:>10} {:>10} {:>7} {:>6}\n", compute->target(), "kernel",
@@ -69,7 +69,7 @@ Status run(const OptionValues& v) {
     }));
   }
   if (file.is_open()) {
-    const nlohmann::json all = {{"machine", as_json(limits, exec->threads())}, {"kernels", results}};
+    const Json all = {{"machine", as_json(limits, exec->threads())}, {"kernels", results}};
     file << json_text(all, 1) << '\n';
   }
   return {};

@@ -60,7 +60,7 @@ class CpuCompute final : public Compute {
     int64_t x_stride;
     int32_t rows;
     ActivationFormat format;
-    QuantLayout layout;    // kI8; `in` for all
+    QuantLayout layout;    // kI8; `in` for all; kF8Order: `unit` is the block of scales
     const int32_t* order;  // MatrixView::order
     int64_t offset = 0;    // into converted_, bytes
 
@@ -69,9 +69,9 @@ class CpuCompute final : public Compute {
       return (layout.in + 31) / 32 * 32;
     }
     int64_t row_bytes() const {
-      return stride() * (format == ActivationFormat::kF32    ? 4
+      return stride() * (format == ActivationFormat::kI8     ? 1
                          : format == ActivationFormat::kBF16 ? 2
-                                                             : 1);
+                                                             : 4);
     }
   };
 
@@ -104,17 +104,22 @@ class CpuCompute final : public Compute {
     input_of_.push_back(input_for(g));
   }
 
+  static QuantLayout layout_of(ActivationFormat format, const MatrixView& w) {
+    if (format == ActivationFormat::kI8) return quant_layout(w);
+    const bool in_blocks = format == ActivationFormat::kF8Order;
+    return {.in = w.in, .unit = in_blocks ? std::min(w.block_in, w.in) : 0};
+  }
+
   // Index of the converted rows that this product reads; -1: it reads FP32 rows as they are.
   int32_t input_for(const GroupedLinear& g) {
     const ActivationFormat format = kernel_of(g.w).activation;
     if (format == ActivationFormat::kF32 && g.w.order == nullptr) return -1;
-    const Input wanted{
-        .x = g.x,
-        .x_stride = g.x_stride,
-        .rows = g.x_rows,
-        .format = format,
-        .layout = format == ActivationFormat::kI8 ? quant_layout(g.w) : QuantLayout{.in = g.w.in},
-        .order = g.w.order};
+    const Input wanted{.x = g.x,
+                       .x_stride = g.x_stride,
+                       .rows = g.x_rows,
+                       .format = format,
+                       .layout = layout_of(format, g.w),
+                       .order = g.w.order};
     for (size_t i = inputs_.size(); i-- > 0;) {
       Input& input = inputs_[i];
       if (input.x != g.x) break;  // those that share x stand next to each other
@@ -178,6 +183,9 @@ class CpuCompute final : public Compute {
       ops_.quantize(input.layout, x, x_stride, to, input.stride(), begin, end);
     } else if (input.format == ActivationFormat::kBF16) {
       ops_.convert_bf16(x, x_stride, to, input.stride(), input.layout.in, begin, end);
+    } else if (input.format == ActivationFormat::kF8Order) {
+      ops_.order_f8(x, x_stride, reinterpret_cast<float*>(to), input.stride(), input.layout.in,
+                    input.layout.unit, begin, end);
     } else {
       for (int64_t t = begin; t < end; ++t) {
         std::copy_n(x + t * x_stride, input.layout.in,

@@ -25,7 +25,7 @@ std::vector<Setup> setups() {
       const auto format = static_cast<WeightFormat>(f);
       all.push_back({target, format});
       const Ops ops = ops_for(target).value();
-      if (ops.matmul[f].activation != ActivationFormat::kF32) {
+      if (ops.matmul[f].run != ops.float_matmul[f].run) {
         all.push_back({target, format, Activations::kFloat});
       }
     }
@@ -232,6 +232,10 @@ TEST_P(Matmul, AnySplitOfTheUnitsGivesTheSameBits) {
     input = converted.data();
     stride = quant_row_bytes(quant_layout(w.view));
     ops_.quantize(quant_layout(w.view), x.data(), 200, converted.data(), stride, 0, kRows);
+  } else if (kernel.activation == ActivationFormat::kF8Order) {
+    input = converted.data();
+    stride = 224;
+    ops_.order_f8(x.data(), 200, converted.data(), stride, 200, w.view.block_in, 0, kRows);
   }
   std::vector<std::byte> scratch(static_cast<size_t>(matmul_scratch_bytes(200)) + 64);
   void* aligned =

@@ -15,7 +15,8 @@ namespace fathom {
 enum class ActivationFormat : uint8_t {
   kF32,
   kBF16,
-  kI8,  // quantized_row.h
+  kI8,       // quantized_row.h
+  kF8Order,  // FP32, in the order and the unit of Ops::order_f8
 };
 
 struct MatmulArgs {
@@ -97,6 +98,13 @@ struct Ops {
   // Units are rows. Converts FP32 rows of n to BF16; padding up to y_stride is zeroed.
   void (*convert_bf16)(const float* x, int64_t x_stride, void* y, int64_t y_stride, int32_t n,
                        int64_t begin, int64_t end);
+  // Units are rows. FP32 rows of n for kernels that take E4M3 codes apart as they lie in words of
+  // 32 bits, four columns each: y = x * 2^64, where of every 32 columns in a block of scales all
+  // first ones of four come first, then all second ones, ... The columns that are left at the end
+  // of a block stay in place. 2^64 keeps products with codes, which the kernel reads as numbers x
+  // 2^-120, far from both ends of FP32. Null where no kernel wants it.
+  void (*order_f8)(const float* x, int64_t x_stride, float* y, int64_t y_stride, int32_t n,
+                   int32_t block, int64_t begin, int64_t end);
   // Units are rows. FP32 rows to quantized rows, y_stride bytes apart. Per scale: amax = max |x|,
   // at least 1e-10; code = round to even(x * (127 / amax)), scale = amax / 127. If not all are
   // finite, the scale is NaN and the codes are 0.

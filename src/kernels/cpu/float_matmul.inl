@@ -65,7 +65,7 @@ static bool one_block(const Loader& load, int32_t k_end) {
 template <class Loader>
 static float last_sum(const Loader& load, int j, bool one, F total) {
   if (Loader::kScaled && one) total = V::fma(V::set1(load.scale(j, 0)), total, V::zero());
-  return V::sum(total);
+  return V::sum(total) * Loader::kUnit;
 }
 
 // Sums of x[r] . w[j] over K. The outputs of neighbouring w[j] stand y_apart from each other.
@@ -267,6 +267,7 @@ static void product(const Loader& weights, int32_t count, const Rows& rows, int3
 template <class Raw>
 struct Panel {
   static constexpr bool kScaled = Raw::kScaled;
+  static constexpr float kUnit = Raw::kUnit;
   static constexpr int kTogether = 1;
   using Watch = NoWatch;
   Raw raw;
@@ -288,8 +289,17 @@ static Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, float* rows)
     const Raw from = raw.from(j);
     float* row = rows + j * stride;
     int32_t block = 0;
+    typename Raw::Watch watch;
     for (int32_t k = 0; k < in; ++block) {
       const int32_t stop = in - k < raw.block ? in : k + raw.block;
+      if constexpr (Raw::kTogether > 1) {
+        for (; k + Raw::kTogether * V::kLanes <= stop; k += Raw::kTogether * V::kLanes) {
+          from.prefetch(k);
+          F w[Raw::kTogether];
+          from.together(0, k, w, watch);
+          for (int i = 0; i < Raw::kTogether; ++i) V::store(row + k + i * V::kLanes, w[i]);
+        }
+      }
       for (; k + V::kLanes <= stop; k += V::kLanes) {
         from.prefetch(k);
         V::store(row + k, from.full(0, k, block));
@@ -297,12 +307,15 @@ static Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, float* rows)
       if (k < stop) V::store_n(row + k, stop - k, from.part(0, k, stop - k, block));
       k = stop;
     }
+    if (watch.alarm() && from.has_nan(0, in)) row[0] = __builtin_nanf("");
   }
   return {raw, rows, stride, raw.block};
 }
 
+// Never inlined: what a caller sets up (matmul_f8 of avx2.cc) holds for all of it.
 template <class Raw>
-static void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
+__attribute__((noinline)) static void matmul(const MatmulArgs& a, int64_t begin, int64_t end,
+                                             void* scratch) {
   const Rows x{static_cast<const float*>(a.x), a.x_stride, a.index, a.rows};
   if (a.rows <= kTileRows) {
     for_each_four(
@@ -333,6 +346,7 @@ static void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratc
 // Weight rows that are plain FP32 in memory.
 struct F32Rows {
   static constexpr bool kScaled = false;
+  static constexpr float kUnit = 1;
   static constexpr int kTogether = 1;  // vectors that are widened in one go
   using Watch = NoWatch;
   static constexpr bool kPacked = false;
@@ -353,6 +367,7 @@ struct F32Rows {
 template <class Convert>
 struct HalfRows {
   static constexpr bool kScaled = false;
+  static constexpr float kUnit = 1;
   static constexpr int kTogether = 1;
   using Watch = NoWatch;
   static constexpr bool kPacked = true;
@@ -376,6 +391,7 @@ template <class Decode>
 struct CodedRows {
   static constexpr bool kScaled = true;
   static constexpr bool kF8 = Decode::kFormat == WeightFormat::kF8;
+  static constexpr float kUnit = kF8 ? F8::kUnit : 1;  // what a sum is multiplied by at its end
   static constexpr int kTogether = kF8 ? F8::kTogether : 1;
   using Watch = typename Decode::Watch;
   static constexpr bool kPacked = true;
@@ -422,11 +438,10 @@ struct CodedRows {
       const uint8_t code = w.scale8[rows.row(j) * ((w.in + 15) / 16) + b];
       return V::first(f8_part(&code, 1)) * (0.5f * w.global_scale);
     }
-    return kF8 ? scales[j][b] * F8::kUnit : scales[j][b];
+    return scales[j][b];
   }
 };
 
-// In units of F8::kUnit.
 struct F8Decode {
   static constexpr WeightFormat kFormat = WeightFormat::kF8;
   using Watch = F8::Watch;

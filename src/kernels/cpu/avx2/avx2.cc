@@ -114,12 +114,29 @@ struct F16 {
 
 // E4M3 codes are FP16 with three bits of mantissa, but for the bias of the exponent: shifted into
 // place they are numbers 2^8 too small, subnormals included (F16C never flushes them).
+F f8_widen(__m128i codes) {
+  const __m128i largest = _mm_set1_epi16(0x7f << 7);  // NaN
+  const __m128i twice = _mm_slli_epi16(_mm_cvtepi8_epi16(codes), 7);
+  const __m128i nan = _mm_cmpeq_epi16(_mm_and_si128(twice, largest), largest);
+  const __m128i half = _mm_or_si128(_mm_and_si128(twice, _mm_set1_epi16(~0x4000)), nan);
+  return V::mul(_mm256_cvtph_ps(half), V::set1(256));
+}
+F f8_full(const uint8_t* p) {
+  return f8_widen(V::load_bytes(p));
+}
+F f8_part(const uint8_t* p, int n) {
+  return f8_widen(partial(p, n));
+}
+
+// Weights, where the kernel reads FP32 rows of order_f8. A code is also an FP32 without its lower
+// bits, but for the bias: in place it is a number 2^120 too small, a denormal where the code is
+// one.
 struct F8 {
-  static constexpr float kUnit = 256;
-  static F full(const uint8_t* p) { return widen(V::load_bytes(p)); }
-  static F part(const uint8_t* p, int n) { return widen(partial(p, n)); }
-  // Where 32 codes are widened in one go, those of NaN become numbers, to save work on each. The
-  // largest magnitude tells whether there was one.
+  static constexpr float kUnit = 0x1p56f;  // of products with rows of order_f8
+  static F full(const uint8_t* p) { return V::mul(f8_full(p), V::set1(0x1p-120f)); }
+  static F part(const uint8_t* p, int n) { return V::mul(f8_part(p, n), V::set1(0x1p-120f)); }
+
+  // Codes of NaN become numbers here. The largest magnitude tells whether there was one.
   static constexpr int kTogether = 4;
   struct Watch {
     __m256i largest = _mm256_setzero_si256();  // codes without sign, times two
@@ -128,45 +145,20 @@ struct F8 {
       return _mm256_movemask_epi8(nan) != 0;
     }
   };
+  // 32 columns, in the order of order_f8: no byte leaves its 32 bits, so all is shifts and masks.
   static void together(const uint8_t* p, F (&out)[kTogether], Watch& watch) {
     const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     watch.largest = _mm256_max_epu8(watch.largest, _mm256_add_epi8(codes, codes));
-    // Codes 0 ... 7 and 16 ... 23, and the others, in the upper half of 16 bits.
-    const __m256i zero = _mm256_setzero_si256();
-    const __m256i a = to_halves(_mm256_unpacklo_epi8(zero, codes));
-    const __m256i b = to_halves(_mm256_unpackhi_epi8(zero, codes));
-    // The upper halves go through memory: widening from there crosses no lanes, of which Zen 3 does
-    // one in a cycle. The empty statement keeps gcc from taking them from the registers after all.
-    struct {
-      __m128i half[4];
-    } kept;
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(&kept.half[0]), a);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(&kept.half[2]), b);
-    asm("" : "+m"(kept));
-    out[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(a));
-    out[1] = _mm256_cvtph_ps(_mm256_castsi256_si128(b));
-    out[2] = _mm256_cvtph_ps(kept.half[1]);
-    out[3] = _mm256_cvtph_ps(kept.half[3]);
-  }
-
- private:
-  static constexpr int16_t kLargest = 0x7f << 7;  // NaN
-  static __m256i to_halves(__m256i codes) {
-    return _mm256_and_si256(_mm256_srai_epi16(codes, 1), _mm256_set1_epi16(~0x4000));
-  }
-  static F widen(__m128i codes) {
-    const __m128i twice = _mm_slli_epi16(_mm_cvtepi8_epi16(codes), 7);
-    const __m128i magnitude = _mm_and_si128(twice, _mm_set1_epi16(kLargest));
-    const __m128i nan = _mm_cmpeq_epi16(magnitude, _mm_set1_epi16(kLargest));
-    return _mm256_cvtph_ps(_mm_or_si128(_mm_and_si128(twice, _mm_set1_epi16(~0x4000)), nan));
+    const __m256i bits = _mm256_set1_epi16(static_cast<int16_t>(0x87f0));
+    const __m256i upper = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000));
+    const __m256i even = _mm256_and_si256(_mm256_srai_epi16(_mm256_slli_epi16(codes, 8), 4), bits);
+    const __m256i odd = _mm256_and_si256(_mm256_srai_epi16(codes, 4), bits);
+    out[0] = _mm256_castsi256_ps(_mm256_slli_epi32(even, 16));
+    out[1] = _mm256_castsi256_ps(_mm256_slli_epi32(odd, 16));
+    out[2] = _mm256_castsi256_ps(_mm256_and_si256(even, upper));
+    out[3] = _mm256_castsi256_ps(_mm256_and_si256(odd, upper));
   }
 };
-F f8_full(const uint8_t* p) {
-  return V::mul(F8::full(p), V::set1(F8::kUnit));
-}
-F f8_part(const uint8_t* p, int n) {
-  return V::mul(F8::part(p, n), V::set1(F8::kUnit));
-}
 
 // Bytes and 32-bit integers. VPMADDUBSW adds pairs with 16 bits: 4-bit codes (at most 24 x 127,
 // twice) and |w| (at most 128 x 127, twice) fit, unsigned bytes in general do not.
@@ -315,6 +307,40 @@ struct I {
 #include "kernels/cpu/integer.inl"
 #include "kernels/cpu/kernels.inl"
 
+// Elsewhere denormals are flushed to zero (device/exec.cc). Here small codes are denormals and must
+// not; Zen 3 multiplies them at full speed, and of weights one in ten thousand is one.
+void matmul_f8(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
+  constexpr unsigned kFlush = 0x8040;
+  const unsigned mode = _mm_getcsr();
+  _mm_setcsr(mode & ~kFlush);
+  matmul<CodedRows<F8Decode>>(a, begin, end, scratch);
+  _mm_setcsr(mode);
+}
+
+void order_f8(const float* x, int64_t x_stride, float* y, int64_t y_stride, int32_t n,
+              int32_t block, int64_t begin, int64_t end) {
+  constexpr int32_t kColumns = F8::kTogether * V::kLanes;
+  const F unit = V::set1(0x1p64f);
+  for (int64_t t = begin; t < end; ++t) {
+    const float* from = x + t * x_stride;
+    float* to = y + t * y_stride;
+    for (int32_t k = 0; k < n;) {
+      const int32_t stop = n - k < block ? n : k + block;
+      for (; k + kColumns <= stop; k += kColumns) {
+        F quads[4];  // columns 4q ... 4q + 3 and 16 more than these
+        for (int q = 0; q < 4; ++q) {
+          const float* p = from + k + 4 * q;
+          quads[q] = V::mul(_mm256_loadu2_m128(p + 16, p), unit);
+        }
+        F out[4];
+        I::turn(quads, out);
+        for (int i = 0; i < 4; ++i) V::store(to + k + i * V::kLanes, out[i]);
+      }
+      for (; k < stop; ++k) to[k] = from[k] * 0x1p64f;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fathom::avx2
 
@@ -322,5 +348,8 @@ namespace fathom {
 void add_avx2(Ops& ops) {
   avx2::add_kernels(ops);
   avx2::add_integer_kernels(ops);
+  ops.order_f8 = avx2::order_f8;
+  constexpr auto kF8 = static_cast<size_t>(WeightFormat::kF8);
+  ops.matmul[kF8] = ops.float_matmul[kF8] = {ActivationFormat::kF8Order, avx2::matmul_f8};
 }
 }  // namespace fathom
