@@ -3,7 +3,7 @@
 add_library(fathom_options INTERFACE)
 target_compile_options(fathom_options INTERFACE
   -Wall -Wextra -Wpedantic -Wno-missing-field-initializers
-  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-interference-size>
+  "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-interference-size;-Wno-subobject-linkage>"
   $<$<CONFIG:Release>:$<IF:$<BOOL:$<TARGET_PROPERTY:FATHOM_IS_TEST>>,-O1,-O2>> -fno-math-errno -ffp-contract=off)
 target_include_directories(fathom_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 
