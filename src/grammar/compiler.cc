@@ -34,7 +34,7 @@ Result<std::unique_ptr<GrammarCompiler>> GrammarCompiler::create(
   }
   std::unique_ptr<GrammarCompiler> compiler(new GrammarCompiler);
   const std::vector<uint32_t> ends(end_tokens.begin(), end_tokens.end());
-  compiler->environment_ = ft_grammar_prepare(
+  compiler->environment_ = rust<ft_grammar_prepare>(
       tokenizer->native(), static_cast<uint32_t>(vocab_size), ends.data(), ends.size(),
       options.json_whitespace.data(), options.json_whitespace.size(), options.compact_json,
       options.most_seconds);
@@ -46,7 +46,9 @@ Result<std::unique_ptr<GrammarCompiler>> GrammarCompiler::create(
   return compiler;
 }
 
-GrammarCompiler::~GrammarCompiler() { ft_grammar_environment_free(environment_); }
+GrammarCompiler::~GrammarCompiler() {
+  rust<ft_grammar_environment_free>(environment_);
+}
 
 std::shared_ptr<const Grammar> GrammarCompiler::find(const GrammarSpec& spec) {
   const std::string key = key_of(spec);
@@ -59,8 +61,8 @@ std::shared_ptr<const Grammar> GrammarCompiler::find(const GrammarSpec& spec) {
 
 Result<std::shared_ptr<const Grammar>> GrammarCompiler::compile(const GrammarSpec& spec) {
   if (auto known = find(spec)) return known;
-  ft_grammar_state* start = ft_grammar_compile(environment_, static_cast<uint32_t>(spec.kind),
-                                               spec.text.data(), spec.text.size());
+  ft_grammar_state* start = rust<ft_grammar_compile>(environment_, static_cast<uint32_t>(spec.kind),
+                                                     spec.text.data(), spec.text.size());
   if (!start) return invalid("Failed to compile {} grammar: {}", name_of(spec.kind), rust_error());
   auto grammar = std::make_shared<const Grammar>(start, vocab_size_, end_tokens_);
   keep(key_of(spec), grammar);

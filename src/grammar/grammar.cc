@@ -9,7 +9,9 @@
 
 namespace fathom {
 
-Grammar::~Grammar() { ft_grammar_free(start_); }
+Grammar::~Grammar() {
+  rust<ft_grammar_free>(start_);
+}
 
 bool Grammar::is_end(int32_t token) const {
   return std::find(end_tokens_.begin(), end_tokens_.end(), token) != end_tokens_.end();
@@ -17,7 +19,7 @@ bool Grammar::is_end(int32_t token) const {
 
 Result<ft_grammar_state*> Grammar::clone_start() const {
   std::lock_guard lock(cloning_);
-  ft_grammar_state* state = ft_grammar_clone(start_);
+  ft_grammar_state* state = rust<ft_grammar_clone>(start_);
   if (!state) return fail(ErrorCode::kInternal, "grammar: {}", rust_error());
   return state;
 }
@@ -31,7 +33,9 @@ Result<std::unique_ptr<GrammarState>> GrammarState::create(std::shared_ptr<const
   return state;
 }
 
-GrammarState::~GrammarState() { ft_grammar_free(state_); }
+GrammarState::~GrammarState() {
+  rust<ft_grammar_free>(state_);
+}
 
 void GrammarState::compute_mask() {
   if (mask_known_ || !binds()) return;
@@ -44,7 +48,7 @@ void GrammarState::compute_mask() {
       mask_[static_cast<size_t>(forced[0]) / 32] = 1u << (forced[0] % 32);
       return;
     }
-    if (ft_grammar_mask(state_, mask_.data(), mask_.size()) != 0) mask_error_ = rust_error();
+    if (rust<ft_grammar_mask>(state_, mask_.data(), mask_.size()) != 0) mask_error_ = rust_error();
   } catch (const std::exception&) {  // on the mask worker's thread nobody would catch it
     mask_error_ = "out of memory";
   }
@@ -73,7 +77,7 @@ Status GrammarState::accept(int32_t token) {
     ended_ = true;
     return {};
   }
-  const int done = ft_grammar_accept(state_, static_cast<uint32_t>(token));
+  const int done = rust<ft_grammar_accept>(state_, static_cast<uint32_t>(token));
   if (done < 0) return invalid("The grammar cannot go on after token {}: {}", token, rust_error());
   complete_ = done == 1;
   return {};
@@ -85,7 +89,7 @@ Status GrammarState::rollback(size_t tokens) {
   const size_t left = tokens_.size() - tokens;
   size_t bound = binds() ? tokens_.size() - std::max(bound_from_, left) : 0;
   if (ended_ && bound > 0) --bound;  // the end token is not the parser's
-  if (bound > 0 && ft_grammar_rollback(state_, bound) != 0) {
+  if (bound > 0 && rust<ft_grammar_rollback>(state_, bound) != 0) {
     return fail(ErrorCode::kInternal, "grammar: {}", rust_error());
   }
   tokens_.resize(left);
@@ -103,7 +107,7 @@ std::span<const int32_t> GrammarState::forced_tokens() {
     forced_.clear();
     forced_used_ = 0;
     RustBuffer out;
-    if (ft_grammar_forced(state_, out.out()) == 0) {
+    if (rust<ft_grammar_forced>(state_, out.out()) == 0) {
       forced_.resize(out.bytes().size() / sizeof(int32_t));
       std::copy_n(out.bytes().data(), out.bytes().size(), reinterpret_cast<char*>(forced_.data()));
     }

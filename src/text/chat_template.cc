@@ -10,12 +10,12 @@ namespace {
 
 // `pattern` is ours, so it compiles.
 bool matches(std::string_view source, std::string_view pattern) {
-  ft_regex* regex = ft_regex_compile(pattern.data(), pattern.size());
+  ft_regex* regex = rust<ft_regex_compile>(pattern.data(), pattern.size());
   CHECK(regex != nullptr);
   size_t begin = 0;
   size_t end = 0;
-  const bool found = ft_regex_find(regex, source.data(), source.size(), &begin, &end) == 1;
-  ft_regex_free(regex);
+  const bool found = rust<ft_regex_find>(regex, source.data(), source.size(), &begin, &end) == 1;
+  rust<ft_regex_free>(regex);
   return found;
 }
 
@@ -44,11 +44,12 @@ class RustTemplate final : public ChatTemplate {
  public:
   RustTemplate(ft_template* handle, std::string_view source)
       : handle_(handle), source_(source), habits_(habits_of(source)) {}
-  ~RustTemplate() override { ft_template_free(handle_); }
+  ~RustTemplate() override { rust<ft_template_free>(handle_); }
 
   Result<std::string> render(std::string_view context_json) const override {
     RustBuffer out;
-    if (ft_template_render(handle_, context_json.data(), context_json.size(), out.out()) != 0) {
+    if (rust<ft_template_render>(handle_, context_json.data(), context_json.size(), out.out()) !=
+        0) {
       return invalid("{}", rust_error());
     }
     return std::string(out.text());
@@ -70,8 +71,9 @@ class RustTemplate final : public ChatTemplate {
 Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::compile(std::string_view source,
                                                                   std::string_view bos_token,
                                                                   std::string_view eos_token) {
-  ft_template* handle = ft_template_compile(source.data(), source.size(), bos_token.data(),
-                                            bos_token.size(), eos_token.data(), eos_token.size());
+  ft_template* handle =
+      rust<ft_template_compile>(source.data(), source.size(), bos_token.data(), bos_token.size(),
+                                eos_token.data(), eos_token.size());
   if (!handle) return invalid("{}", rust_error());
   auto compiled = std::make_shared<RustTemplate>(handle, source);
   if (!compiled->habits().mentions_tools) {

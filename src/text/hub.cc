@@ -63,10 +63,10 @@ class Download {
   // Asks which commit the revision is and which of its files are needed.
   Status list() {
     RustBuffer lines;
-    if (ft_hub_files(model_.data(), model_.size(), options_.revision.data(),
-                     options_.revision.size(), cache_.data(), cache_.size(),
-                     options_.endpoint.data(), options_.endpoint.size(), options_.token.data(),
-                     options_.token.size(), lines.out()) != 0) {
+    if (rust<ft_hub_files>(model_.data(), model_.size(), options_.revision.data(),
+                           options_.revision.size(), cache_.data(), cache_.size(),
+                           options_.endpoint.data(), options_.endpoint.size(),
+                           options_.token.data(), options_.token.size(), lines.out()) != 0) {
       return fail(ErrorCode::kNotFound, "{}", rust_error());
     }
     std::string_view rest = lines.text();
@@ -96,10 +96,11 @@ class Download {
     fs::path snapshot;
     for (const std::string& name : wanted_) {
       RustBuffer path;
-      if (ft_hub_fetch(model_.data(), model_.size(), commit_.data(), commit_.size(), name.data(),
-                       name.size(), cache_.data(), cache_.size(), options_.endpoint.data(),
-                       options_.endpoint.size(), options_.token.data(), options_.token.size(),
-                       report, this, path.out()) != 0) {
+      if (rust<ft_hub_fetch>(model_.data(), model_.size(), commit_.data(), commit_.size(),
+                             name.data(), name.size(), cache_.data(), cache_.size(),
+                             options_.endpoint.data(), options_.endpoint.size(),
+                             options_.token.data(), options_.token.size(), report, this,
+                             path.out()) != 0) {
         return fail(ErrorCode::kUnavailable, "{}", rust_error());
       }
       snapshot = fs::path(path.text()).parent_path();

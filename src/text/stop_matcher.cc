@@ -59,7 +59,7 @@ struct StopMatcher::Impl {
   size_t released = 0;  // bytes of tail that were sent
 
   ~Impl() {
-    for (Pattern& pattern : patterns) ft_regex_free(pattern.regex);
+    for (Pattern& pattern : patterns) rust<ft_regex_free>(pattern.regex);
   }
 
   // The stop string that ends first in tail[from, end); the longest one of those.
@@ -80,7 +80,7 @@ struct StopMatcher::Impl {
     for (const Pattern& pattern : patterns) {
       size_t begin = 0;
       size_t end = 0;
-      if (ft_regex_find(pattern.regex, tail.data(), tail.size(), &begin, &end) == 1 &&
+      if (rust<ft_regex_find>(pattern.regex, tail.data(), tail.size(), &begin, &end) == 1 &&
           end > begin && begin < best.begin && end > released) {
         best = {begin, end, pattern.source};
       }
@@ -128,7 +128,7 @@ Result<StopMatcher> StopMatcher::create(const std::vector<std::string>& strings,
   }
   for (const std::string& source : regexes) {
     if (source.empty()) continue;
-    ft_regex* regex = ft_regex_compile(source.data(), source.size());
+    ft_regex* regex = rust<ft_regex_compile>(source.data(), source.size());
     if (!regex) return invalid("stop_regex '{}' is not valid: {}", source, rust_error());
     m.patterns.push_back({source, regex});
   }

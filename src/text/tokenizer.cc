@@ -46,12 +46,12 @@ class RustTokenizer final : public Tokenizer {
  public:
   RustTokenizer(ft_tokenizer* handle, std::string config_text)
       : handle_(handle), config_text_(std::move(config_text)) {}
-  ~RustTokenizer() override { ft_tokenizer_free(handle_); }
+  ~RustTokenizer() override { rust<ft_tokenizer_free>(handle_); }
 
   // Fills the byte table and what tokenizer_config.json says.
   Status index(const Json& config) {
     RustBuffer records;
-    if (ft_tokenizer_tokens(handle_, records.out()) != 0) return invalid("{}", rust_error());
+    if (rust<ft_tokenizer_tokens>(handle_, records.out()) != 0) return invalid("{}", rust_error());
     const std::span<const uint8_t> bytes = records.bytes();
     for (size_t at = 0; at < bytes.size();) {
       uint32_t head[3];  // id, flags, length
@@ -75,7 +75,7 @@ class RustTokenizer final : public Tokenizer {
 
   Result<std::vector<int32_t>> encode(std::string_view text, bool add_special) const override {
     RustBuffer out;
-    if (ft_tokenizer_encode(handle_, text.data(), text.size(), out.out()) != 0) {
+    if (rust<ft_tokenizer_encode>(handle_, text.data(), text.size(), out.out()) != 0) {
       return invalid("{}", rust_error());
     }
     const size_t count = out.bytes().size() / sizeof(uint32_t);
@@ -141,8 +141,8 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::load(const FileSet& files) {
   }
   const Json config =
       TRY(parse_json_object(config_text, files.location() + "/tokenizer_config.json"));
-  ft_tokenizer* handle = ft_tokenizer_load(json.text().data(), json.text().size(),
-                                           config_text.data(), config_text.size());
+  ft_tokenizer* handle = rust<ft_tokenizer_load>(json.text().data(), json.text().size(),
+                                                 config_text.data(), config_text.size());
   if (!handle) return invalid("{}: {}", files.location(), rust_error());
   auto tokenizer = std::make_shared<RustTokenizer>(handle, config_text);
   TRY(tokenizer->index(config));
