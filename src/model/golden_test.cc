@@ -141,7 +141,7 @@ TEST_P(GoldenModel, ResidualStreamAndHidden) {
 std::vector<Setup> setups() {
   std::vector<Setup> all;
   for (const char* name : kCases) {
-    for (const std::string& target : runnable_targets()) {
+    for (const std::string& target : model_targets()) {
       all.push_back({name, target, KvFormat::kBF16});
       all.push_back({name, target, KvFormat::kF32});
     }

@@ -19,6 +19,16 @@ inline std::string golden_folder(const std::string& name) {
   return std::string(FATHOM_TEST_DATA) + "/golden/models/" + name;
 }
 
+// Targets to run whole models on. ThreadSanitizer watches scalar kernels (kernels/CMakeLists.txt),
+// which takes half an hour for models; kernels_test does it for each kernel.
+inline std::vector<std::string> model_targets() {
+  std::vector<std::string> targets = runnable_targets();
+#ifdef __SANITIZE_THREAD__
+  if (targets.size() > 1) targets.erase(targets.begin());
+#endif
+  return targets;
+}
+
 class Rig {
  public:
   struct Options {

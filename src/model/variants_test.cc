@@ -16,7 +16,7 @@ TEST(Variants, Fp32AndFp16CheckpointsGiveTheGoldenLogprobs) {
   for (const DType dtype : {DType::kF32, DType::kF16}) {
     EditableCheckpoint checkpoint("v3-bf16");
     checkpoint.convert(dtype);
-    for (const std::string& target : runnable_targets()) {
+    for (const std::string& target : model_targets()) {
       SCOPED_TRACE(std::string(name_of(dtype)) + " " + target);
       Rig rig(checkpoint.files(), {.target = target});
       expect_prompt_logprobs(rig, expected, dtype == DType::kF32 ? "fp32" : "bf16");
@@ -147,7 +147,7 @@ TEST_P(Members, RandomWeightsGiveFiniteLogitsOnEveryTarget) {
   checkpoint.config.update(member().changes);
   SCOPED_TRACE(member().name);
   const std::vector<int32_t> ids = {1, 100, 7, 7, 42, 0, 99, 3, 14, 15, 92, 65, 35, 89, 79, 32};
-  for (const std::string& target : runnable_targets()) {
+  for (const std::string& target : model_targets()) {
     SCOPED_TRACE(target);
     Rig::Options options{.target = target, .load = {.load_format = "dummy", .seed = 5}};
     options.load.max_positions = 64;
