@@ -35,7 +35,7 @@ if(FATHOM_TESTS)
 endif()
 
 # Eight files of a target are compiled as one: the headers of JSON and asio cost more than most files.
-# So names in anonymous namespaces are unique within a folder. The debug preset compiles each alone,
+# So what anonymous namespaces define has a name of its own within a target. The debug preset compiles each alone,
 # which suits work on one file.
 option(FATHOM_UNITY "Compile eight files of a target as one" ON)
 set(CMAKE_UNITY_BUILD ${FATHOM_UNITY})

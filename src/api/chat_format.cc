@@ -10,7 +10,7 @@ constexpr std::string_view kChunk = "chat.completion.chunk";
 
 using Kind = DialectEvent::Kind;
 
-struct Sent {
+struct SentChoice {
   bool role = false;
   size_t events = 0, tokens = 0;
 };
@@ -36,7 +36,7 @@ class ChatFormat final : public Format {
   void set_prompts(std::vector<std::vector<int32_t>> ids) override { prompt_ids_ = std::move(ids); }
 
   void append_chunk(Events& events, size_t index, const Choice& choice) override {
-    Sent& sent = sent_[index];
+    SentChoice& sent = sent_[index];
     if (!sent.role) {
       sent.role = true;
       add_event(events, index, choice, first_delta(), false);
@@ -203,7 +203,7 @@ class ChatFormat final : public Format {
   std::string call_ids_ = random_id().substr(0, 16);
   std::string weight_version_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  std::vector<Sent> sent_;  // per choice
+  std::vector<SentChoice> sent_;  // per choice
   std::vector<std::vector<int32_t>> prompt_ids_;
 };
 

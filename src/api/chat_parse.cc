@@ -4,8 +4,6 @@
 namespace fathom::api {
 namespace {
 
-constexpr int64_t kMaxTopLogprobs = 20;
-
 // max_completion_tokens, else max_tokens; null and 0 mean "as much as fits".
 void read_max_tokens(Fields& fields, Prompt& prompt) {
   int64_t most = 0;

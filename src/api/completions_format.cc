@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kObject = "text_completion";
 
-struct Sent {
+struct SentText {
   bool echo = false;
   size_t text = 0, tokens = 0;
 };
@@ -38,7 +38,7 @@ class CompletionFormat final : public Format {
   void set_prompts(std::vector<std::vector<int32_t>> ids) override { prompt_ids_ = std::move(ids); }
 
   void append_chunk(Events& events, size_t index, const Choice& choice) override {
-    const Sent& sent = sent_[index];
+    const SentText& sent = sent_[index];
     const bool new_tokens = choice.ids().size() > sent.tokens;
     const bool shows_tokens = logprobs_ || options_.return_token_ids;
     const bool nothing =
@@ -90,7 +90,7 @@ class CompletionFormat final : public Format {
 
   // `index` is shown; `sequence` is where the choice stands among all samples.
   void write_choice(JsonWriter& out, size_t index, size_t sequence, const Choice& choice) {
-    Sent& sent = sent_[sequence];
+    SentText& sent = sent_[sequence];
     const size_t prompt = sequence / samples_;
     const bool with_echo = echo_ && !sent.echo;
     std::string text = with_echo ? echo_texts_[prompt] : std::string();
@@ -176,7 +176,7 @@ class CompletionFormat final : public Format {
   bool echo_;
   std::optional<int64_t> logprobs_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  std::vector<Sent> sent_;               // per sequence
+  std::vector<SentText> sent_;           // per sequence
   std::vector<std::string> echo_texts_;  // per prompt
   std::vector<std::vector<int32_t>> prompt_ids_;
 };

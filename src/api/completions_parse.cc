@@ -7,7 +7,6 @@ namespace {
 using simdjson::dom::array;
 
 constexpr int64_t kDefaultMaxTokens = 16;
-constexpr int64_t kMaxTopLogprobs = 20;
 
 std::expected<void, Failure> add_ids(JsonValue value, const std::string& path,
                                      const Settings& settings, std::vector<Prompt>& prompts) {

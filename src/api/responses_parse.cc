@@ -153,7 +153,7 @@ Done write_messages(JsonWriter& out, Fields& fields) {
   return {};
 }
 
-Done write_tools(JsonWriter& out, const Fields& fields) {
+Done write_flat_tools(JsonWriter& out, const Fields& fields) {
   const auto value = fields.find("tools");
   if (!value) return {};
   array list;
@@ -268,7 +268,7 @@ Parsed<std::string> chat_body(Fields& fields) {
   JsonWriter out(text);
   out.begin_object();
   TRY(write_messages(out, fields));
-  TRY(write_tools(out, fields));
+  TRY(write_flat_tools(out, fields));
   TRY(write_tool_choice(out, fields));
   TRY(write_text_format(out, fields));
   TRY(write_reasoning(out, fields));

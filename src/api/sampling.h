@@ -7,6 +7,8 @@
 
 namespace fathom::api {
 
+constexpr int64_t kMaxTopLogprobs = 20;  // of the OpenAI routes
+
 // temperature, top_p, stop, ... : every sampling field whose name is the same everywhere.
 void read_sampling(Fields& fields, SamplingParams& sampling, const Settings& settings);
 // The OpenAI routes' names for the others: min_tokens, seed.

@@ -10,15 +10,15 @@ std::string place_of(const std::string& message) {
   return message.substr(start == std::string::npos ? 0 : start + 2, kShown);
 }
 
-template <class Json>
-Result<Json> parse(std::string_view text, std::string_view what, int most_levels) {
+template <class Value>
+Result<Value> parse(std::string_view text, std::string_view what, int most_levels) {
   bool too_deep = false;
-  const auto guard = [&](int level, typename Json::parse_event_t, Json&) {
+  const auto guard = [&](int level, typename Value::parse_event_t, Value&) {
     too_deep |= level > most_levels;
     return !too_deep;
   };
   try {
-    Json value = Json::parse(text, guard);
+    Value value = Value::parse(text, guard);
     if (too_deep) return invalid("{}: nested deeper than {} levels", what, most_levels);
     return value;
   } catch (const nlohmann::json::exception& e) {
@@ -26,9 +26,9 @@ Result<Json> parse(std::string_view text, std::string_view what, int most_levels
   }
 }
 
-template <class Json>
-std::string print(const Json& value, int indent) {
-  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+template <class Value>
+std::string print(const Value& value, int indent) {
+  return value.dump(indent, ' ', false, Value::error_handler_t::replace);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ namespace fathom {
 namespace {
 
 // Denormal operands make an FMA loop several times slower. Every kernel runs with flush-to-zero and
-// denormals-are-zero, on every thread, so that a result does not depend on who computed it.
+// denormals-are-zero, on every thread, so that a result does not depend on who computed it (but
+// matmul_f8 of avx2.cc, whose weights may be denormal).
 class FlushDenormals {
  public:
   FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }

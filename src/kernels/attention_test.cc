@@ -240,7 +240,7 @@ TEST_P(MlaAttention, Golden) {
   const fathom::Golden golden("mla");
   for (const auto& item : golden.about.items()) {
     const std::string prefix = item.key() + "/";
-    const nlohmann::json& c = item.value();
+    const Json& c = item.value();
     const Dims d{c["heads"], c["kv_lora_rank"], c["qk_rope_head_dim"]};
     const int32_t nope = c["qk_nope_head_dim"];
     const int32_t v = c["v_head_dim"];

@@ -60,7 +60,8 @@ class CpuCompute final : public Compute {
     int64_t x_stride;
     int32_t rows;
     ActivationFormat format;
-    QuantLayout layout;    // kI8; `in` for all; kF8Order: `unit` is the block of scales
+    QuantLayout layout;    // kI8; `in` for all
+    int32_t block;         // kF8Order: columns that share a scale
     const int32_t* order;  // MatrixView::order
     int64_t offset = 0;    // into converted_, bytes
 
@@ -104,27 +105,23 @@ class CpuCompute final : public Compute {
     input_of_.push_back(input_for(g));
   }
 
-  static QuantLayout layout_of(ActivationFormat format, const MatrixView& w) {
-    if (format == ActivationFormat::kI8) return quant_layout(w);
-    const bool in_blocks = format == ActivationFormat::kF8Order;
-    return {.in = w.in, .unit = in_blocks ? std::min(w.block_in, w.in) : 0};
-  }
-
   // Index of the converted rows that this product reads; -1: it reads FP32 rows as they are.
   int32_t input_for(const GroupedLinear& g) {
     const ActivationFormat format = kernel_of(g.w).activation;
     if (format == ActivationFormat::kF32 && g.w.order == nullptr) return -1;
-    const Input wanted{.x = g.x,
-                       .x_stride = g.x_stride,
-                       .rows = g.x_rows,
-                       .format = format,
-                       .layout = layout_of(format, g.w),
-                       .order = g.w.order};
+    const Input wanted{
+        .x = g.x,
+        .x_stride = g.x_stride,
+        .rows = g.x_rows,
+        .format = format,
+        .layout = format == ActivationFormat::kI8 ? quant_layout(g.w) : QuantLayout{.in = g.w.in},
+        .block = format == ActivationFormat::kF8Order ? g.w.block_in : 0,
+        .order = g.w.order};
     for (size_t i = inputs_.size(); i-- > 0;) {
       Input& input = inputs_[i];
       if (input.x != g.x) break;  // those that share x stand next to each other
       if (input.x_stride == g.x_stride && input.format == format && input.order == wanted.order &&
-          input.layout == wanted.layout) {
+          input.layout == wanted.layout && input.block == wanted.block) {
         input.rows = std::max(input.rows, g.x_rows);
         return static_cast<int32_t>(i);
       }
@@ -149,7 +146,10 @@ class CpuCompute final : public Compute {
       for (Buffer& scratch : scratch_) grow(scratch, widest * 4);
     }
     if (bytes <= kNotWorthAFork) {
-      for (const Input& input : inputs_) convert(input, 0, input.rows, 0);
+      // On this thread, but as a task: with the same treatment of denormals.
+      exec_.parallel(1, [&](Range, int thread) {
+        for (const Input& input : inputs_) convert(input, 0, input.rows, thread);
+      });
       return;
     }
     exec_.parallel(rows, [&](Range r, int thread) {
@@ -185,7 +185,7 @@ class CpuCompute final : public Compute {
       ops_.convert_bf16(x, x_stride, to, input.stride(), input.layout.in, begin, end);
     } else if (input.format == ActivationFormat::kF8Order) {
       ops_.order_f8(x, x_stride, reinterpret_cast<float*>(to), input.stride(), input.layout.in,
-                    input.layout.unit, begin, end);
+                    input.block, begin, end);
     } else {
       for (int64_t t = begin; t < end; ++t) {
         std::copy_n(x + t * x_stride, input.layout.in,

@@ -216,6 +216,17 @@ TEST_P(Matmul, BitsOfARowDependOnTheRowAlone) {
   }
 }
 
+// Few rows are converted by the caller, many by the team.
+TEST_P(Matmul, DenormalRowsGiveTheSameBitsAloneAndWithMany) {
+  constexpr int32_t kIn = 2048;
+  constexpr int32_t kRows = 40;
+  const RandomMatrix w(GetParam().format, 20, kIn, 5);
+  const std::vector<float> x(size_t{kRows} * kIn, 1e-39f);
+  const std::vector<float> whole = linear(2, w, x, kRows);
+  const std::vector<float> one = linear(2, w, x, 1);
+  EXPECT_EQ(std::memcmp(one.data(), whole.data(), one.size() * 4), 0);
+}
+
 TEST_P(Matmul, AnySplitOfTheUnitsGivesTheSameBits) {
   constexpr int32_t kRows = 21;
   const RandomMatrix w(GetParam().format, 90, 200, 5);

@@ -101,8 +101,9 @@ struct Ops {
   // Units are rows. FP32 rows of n for kernels that take E4M3 codes apart as they lie in words of
   // 32 bits, four columns each: y = x * 2^64, where of every 32 columns in a block of scales all
   // first ones of four come first, then all second ones, ... The columns that are left at the end
-  // of a block stay in place. 2^64 keeps products with codes, which the kernel reads as numbers x
-  // 2^-120, far from both ends of FP32. Null where no kernel wants it.
+  // of a block stay in place; padding is not written. 2^64 keeps products with codes, which the
+  // kernel reads as numbers x 2^-120, far from both ends of FP32; |x| must be below 2^64. Null
+  // before the first target that has such a kernel.
   void (*order_f8)(const float* x, int64_t x_stride, float* y, int64_t y_stride, int32_t n,
                    int32_t block, int64_t begin, int64_t end);
   // Units are rows. FP32 rows to quantized rows, y_stride bytes apart. Per scale: amax = max |x|,

@@ -68,7 +68,7 @@ TEST_P(Rows, GoldenRouter) {
   const Golden golden("router");
   for (const auto& item : golden.about.items()) {
     const std::string prefix = item.key() + "/";
-    const nlohmann::json& c = item.value();
+    const Json& c = item.value();
     const bool v3 = c["topk_method"] == "noaux_tc";
     const int32_t top_k = c["num_experts_per_tok"];
     const GatePolicy policy{.sigmoid = v3,

@@ -19,8 +19,8 @@ inline std::string golden_folder(const std::string& name) {
   return std::string(FATHOM_TEST_DATA) + "/golden/models/" + name;
 }
 
-// Targets to run whole models on. ThreadSanitizer watches scalar kernels (kernels/CMakeLists.txt),
-// which takes half an hour for models; kernels_test does it for each kernel.
+// Targets to run whole models on. ThreadSanitizer watches scalar kernels only
+// (kernels/CMakeLists.txt), which takes half an hour here: kernels_test and test_golden.py do it.
 inline std::vector<std::string> model_targets() {
   std::vector<std::string> targets = runnable_targets();
 #ifdef __SANITIZE_THREAD__
@@ -118,24 +118,23 @@ inline int32_t argmax(const std::vector<float>& logits) {
 
 constexpr const char* kGoldenSequences[] = {"len1", "len7", "len64", "len130"};
 
-inline nlohmann::json golden_expected(const std::string& name) {
+inline Json golden_expected(const std::string& name) {
   std::ifstream file(golden_folder(name) + "/expected.json");
-  return nlohmann::json::parse(file);
+  return Json::parse(file);
 }
 
-inline std::vector<int32_t> golden_ids(const nlohmann::json& expected, const char* sequence) {
+inline std::vector<int32_t> golden_ids(const Json& expected, const char* sequence) {
   return expected["sequences"][sequence]["input_ids"].get<std::vector<int32_t>>();
 }
 
 // Log probabilities of all prompts within the golden file's tolerances: "fp32" or "bf16".
-inline void expect_prompt_logprobs(Rig& rig, const nlohmann::json& expected,
-                                   const char* tolerance) {
-  const nlohmann::json& mode = expected["modes"]["weights"];
+inline void expect_prompt_logprobs(Rig& rig, const Json& expected, const char* tolerance) {
+  const Json& mode = expected["modes"]["weights"];
   std::vector<double> differences;
   for (const char* sequence : kGoldenSequences) {
     const std::vector<int32_t> ids = golden_ids(expected, sequence);
     const auto logits = rig.run({{ids, 0, 0}});
-    const nlohmann::json& want = mode["sequences"][sequence]["input_token_logprobs"];
+    const Json& want = mode["sequences"][sequence]["input_token_logprobs"];
     for (size_t i = 1; i < ids.size(); ++i) {
       differences.push_back(std::abs(logprob(logits[i - 1], ids[i]) - want[i].get<double>()));
     }
@@ -143,7 +142,7 @@ inline void expect_prompt_logprobs(Rig& rig, const nlohmann::json& expected,
   std::sort(differences.begin(), differences.end());
   double mean = 0;
   for (const double d : differences) mean += d / static_cast<double>(differences.size());
-  const nlohmann::json& bound = mode["tolerances"][tolerance];
+  const Json& bound = mode["tolerances"][tolerance];
   EXPECT_LE(mean, bound["mean"].get<double>());
   EXPECT_LE(differences[differences.size() * 99 / 100], bound["p99"].get<double>());
   EXPECT_LE(differences.back(), bound["max"].get<double>());

@@ -1,6 +1,6 @@
 #include "server/cors.h"
 
-#include "server/plain_text.h"
+#include "server/answers.h"
 
 namespace fathom {
 

@@ -3,6 +3,7 @@
 #include "api/reading.h"
 #include "server/admin/admin_routes.h"
 #include "server/admin/cache_and_abort.h"
+#include "server/answers.h"
 #include "server/health.h"
 #include "server/info.h"
 #include "server/load_info.h"
@@ -12,12 +13,6 @@ namespace fathom {
 namespace {
 
 using Methods = std::vector<std::string_view>;
-
-http::Response json_response(const OrderedJson& json) {
-  http::Response response;
-  response.body = json_text(json);
-  return response;
-}
 
 // A handler that makes its answer from the loaded model, at once.
 template <class Make>
@@ -34,7 +29,7 @@ http::Handler generating(const ServerState& state, http::Handler GenerationRoute
   };
 }
 
-http::Handler plain_text(std::string text) {
+http::Handler saying(std::string text) {
   return [text = std::move(text)](const http::Request&, http::Responder& responder) {
     http::Response response;
     response.body = text;
@@ -139,7 +134,7 @@ void add_health(std::vector<Route>& table, const RouteOptions& options, ServerSt
                    Access::kNormal,
                    Needs::kNothing,
                    ErrorShape::kDetail,
-                   plain_text("\"SGLang is running\"")});
+                   saying("\"SGLang is running\"")});
 }
 
 void add_generation(std::vector<Route>& table, ServerState& state) {

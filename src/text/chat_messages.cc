@@ -7,6 +7,8 @@ namespace {
 
 constexpr int kMostLevels = 100;  // below the nesting limit of the template engine's own parser
 
+// The client's key order is the template's key order: OrderedJson throughout.
+
 // As Python's json.dumps(ensure_ascii=False) writes it.
 void dump_as_python(const OrderedJson& value, std::string& out) {
   if (value.is_object()) {

@@ -19,7 +19,7 @@ namespace fathom {
 
 // Calls a function of the crate: rust<ft_error>(&size). The crate is not instrumented, so
 // ThreadSanitizer does not see the atomics by which its threads hand values over, only its
-// allocations and copies: it looks away meanwhile.
+// allocations and copies: it looks away meanwhile, from callbacks too. (The macro is gcc's.)
 template <auto Function, class... Args>
 auto rust(Args&&... args) {
 #ifdef __SANITIZE_THREAD__

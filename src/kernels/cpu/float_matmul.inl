@@ -263,7 +263,8 @@ static void product(const Loader& weights, int32_t count, const Rows& rows, int3
   product_by_tiles(weights, count, rows, k, y, y_stride);
 }
 
-// Unpacked weight rows in scratch: FP32, the format's scales still apart.
+// Unpacked weight rows in scratch: FP32 in units of 1 / kUnit and in the order in which the format
+// unpacks, its scales still apart.
 template <class Raw>
 struct Panel {
   static constexpr bool kScaled = Raw::kScaled;

@@ -288,7 +288,7 @@ static void add_kernels(Ops& ops) {
   set(WeightFormat::kF32, matmul<F32Rows>);
   set(WeightFormat::kF16, matmul<HalfRows<F16>>);
   set(WeightFormat::kBF16, matmul<HalfRows<Bf16>>);
-  set(WeightFormat::kF8, matmul<CodedRows<F8Decode>>);
+  set(WeightFormat::kF8, matmul<CodedRows<F8Decode>>);  // AVX2: its own, over rows of order_f8
   set(WeightFormat::kI8, matmul<CodedRows<I8Decode>>);
   set(WeightFormat::kI4, matmul<CodedRows<I4Decode>>);
   set(WeightFormat::kFp4, matmul<CodedRows<Fp4Decode>>);

@@ -16,12 +16,12 @@ class Golden {
  public:
   explicit Golden(const std::string& name) {
     const std::string base = std::string(FATHOM_TEST_DATA) + "/golden/ops/" + name;
-    about = nlohmann::json::parse(std::ifstream(base + ".json"));
+    about = Json::parse(std::ifstream(base + ".json"));
     std::ifstream file(base + ".safetensors", std::ios::binary);
     bytes_.assign(std::istreambuf_iterator<char>(file), {});
     uint64_t length = 0;
     std::memcpy(&length, bytes_.data(), 8);
-    header_ = nlohmann::json::parse(bytes_.substr(8, length));
+    header_ = Json::parse(bytes_.substr(8, length));
     data_ = 8 + length;
   }
 
@@ -46,11 +46,11 @@ class Golden {
   }
   bool has(const std::string& name) const { return header_.contains(name); }
 
-  nlohmann::json about;
+  Json about;
 
  private:
   std::string bytes_;
-  nlohmann::json header_;
+  Json header_;
   size_t data_ = 0;
 };
 

@@ -6,7 +6,7 @@
 #include "server/admin/logging.h"
 #include "server/admin/profile.h"
 #include "server/admin/weights.h"
-#include "server/plain_text.h"
+#include "server/answers.h"
 
 namespace fathom {
 namespace {

@@ -20,17 +20,17 @@ class AdminBody {
   std::optional<bool> boolean(const char* name);
   std::optional<double> number(const char* name, double low, double high);
   std::optional<int64_t> integer(const char* name, int64_t low, int64_t high);
-  const nlohmann::json* object(const char* name);
+  const Json* object(const char* name);
 
   void refuse(std::string why);
   // "field: must be ..."
   Status status() const;
 
  private:
-  explicit AdminBody(nlohmann::json json) : json_(std::move(json)) {}
-  const nlohmann::json* find(const char* name) const;
+  explicit AdminBody(Json json) : json_(std::move(json)) {}
+  const Json* find(const char* name) const;
 
-  nlohmann::json json_;
+  Json json_;
   std::string error_;
 };
 

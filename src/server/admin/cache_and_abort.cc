@@ -4,8 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "server/answers.h"
 #include "server/error_body.h"
-#include "server/plain_text.h"
 
 namespace fathom {
 namespace {

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "server/admin/body.h"
+#include "server/answers.h"
 #include "server/error_body.h"
 #include "server/schedule_policy.h"
 
@@ -13,13 +14,6 @@ namespace {
 constexpr double kLongestSleep = 60;
 constexpr std::array kTunable = {"schedule_conservativeness", "max_running_requests",
                                  "decode_log_interval", "schedule_policy"};
-
-http::Response json_response(const OrderedJson& json, int status = 200) {
-  http::Response response;
-  response.status = status;
-  response.body = json_text(json);
-  return response;
-}
 
 http::Response bad_request(const Error& error) {
   return error_response(ErrorShape::kNative, 400, error.message);
@@ -42,7 +36,7 @@ Result<double> sleep_time(const std::string& body) {
   return seconds.value_or(0);
 }
 
-Result<EngineTuning> tuning_of(const nlohmann::json& args, int32_t most_running) {
+Result<EngineTuning> tuning_of(const Json& args, int32_t most_running) {
   for (const auto& [name, value] : args.items()) {
     if (std::ranges::find(kTunable, name) == kTunable.end()) {
       return invalid("server_args.{}: cannot be changed while serving", name);
@@ -105,7 +99,7 @@ http::Handler set_internal_state_handler(ServerState& state) {
     const LoadedModel& model = *state.model();
     auto body = AdminBody::parse(request.body);
     if (!body) return responder.send(bad_request(body.error()));
-    const nlohmann::json* args = body->object("server_args");
+    const Json* args = body->object("server_args");
     if (!args) body->refuse("server_args: must be an object");
     if (const Status good = body->status(); !good) return responder.send(bad_request(good.error()));
     const auto tuning = tuning_of(*args, model.facts.max_running);

@@ -5,8 +5,8 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "server/answers.h"
 #include "server/error_body.h"
-#include "server/plain_text.h"
 
 namespace fathom {
 namespace {

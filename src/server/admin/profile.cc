@@ -12,8 +12,8 @@
 
 #include "base/log.h"
 #include "server/admin/body.h"
+#include "server/answers.h"
 #include "server/error_body.h"
-#include "server/plain_text.h"
 
 namespace fathom {
 namespace {

@@ -5,6 +5,7 @@
 namespace fathom {
 namespace {
 
+// Arguments come in the schema's order.
 OrderedJson schema_of(const CallableTool& tool) {
   OrderedJson schema = tool.parameters.empty()
                            ? OrderedJson::object()

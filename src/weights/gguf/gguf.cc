@@ -10,7 +10,7 @@ namespace fathom {
 namespace {
 
 constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
-constexpr size_t kMaxRank = 4;
+constexpr size_t kMostDimensions = 4;
 constexpr size_t kMaxShown = 200;
 constexpr int64_t kMaxAlignment = 1 << 16;
 
@@ -30,7 +30,7 @@ enum class ValueType : uint32_t {
   kFloat64,
 };
 
-std::string shown(std::string_view name) {
+std::string printable(std::string_view name) {
   std::string text(name.substr(0, kMaxShown));
   for (char& c : text) {
     if (static_cast<unsigned char>(c) < ' ') c = '?';
@@ -169,17 +169,17 @@ Result<GgufValue> read_value(Cursor& in) {
 }
 
 // A tensor of the table, before the place of the data is known.
-struct Entry {
+struct TensorEntry {
   GgufTensor tensor;
   uint64_t offset = 0;
   uint64_t bytes = 0;
 };
 
-Result<Entry> read_entry(Cursor& in) {
-  Entry entry;
+Result<TensorEntry> read_entry(Cursor& in) {
+  TensorEntry entry;
   const uint32_t rank = TRY(in.take<uint32_t>());
-  if (rank == 0 || rank > kMaxRank) {
-    return invalid("has {} dimensions, expected 1 to {}", rank, kMaxRank);
+  if (rank == 0 || rank > kMostDimensions) {
+    return invalid("has {} dimensions, expected 1 to {}", rank, kMostDimensions);
   }
   for (uint32_t i = 0; i < rank; ++i) {
     entry.tensor.shape.insert(entry.tensor.shape.begin(), TRY(to_signed(TRY(in.take<uint64_t>()))));
@@ -206,17 +206,17 @@ Result<Entry> read_entry(Cursor& in) {
   return entry;
 }
 
-Status refuse_overlaps(std::vector<Entry>& entries) {
-  std::vector<const Entry*> order;
-  for (const Entry& entry : entries) {
+Status refuse_overlaps(std::vector<TensorEntry>& entries) {
+  std::vector<const TensorEntry*> order;
+  for (const TensorEntry& entry : entries) {
     if (entry.bytes > 0) order.push_back(&entry);
   }
   std::sort(order.begin(), order.end(),
-            [](const Entry* a, const Entry* b) { return a->offset < b->offset; });
+            [](const TensorEntry* a, const TensorEntry* b) { return a->offset < b->offset; });
   for (size_t i = 1; i < order.size(); ++i) {
     if (order[i - 1]->offset + order[i - 1]->bytes > order[i]->offset) {
       return invalid("tensors {} and {} overlap; the file is damaged",
-                     shown(order[i - 1]->tensor.name), shown(order[i]->tensor.name));
+                     printable(order[i - 1]->tensor.name), printable(order[i]->tensor.name));
     }
   }
   return {};
@@ -227,23 +227,23 @@ Status read_metadata(Cursor& in, uint64_t count, GgufFile& file) {
     const auto key = in.text();
     if (!key) return invalid("metadata entry {}: {}", i, key.error().message);
     auto value = read_value(in);
-    if (!value) return invalid("metadata {}: {}", shown(*key), value.error().message);
+    if (!value) return invalid("metadata {}: {}", printable(*key), value.error().message);
     if (!file.metadata.emplace(*key, std::move(*value)).second) {
-      return invalid("metadata {} is there twice", shown(*key));
+      return invalid("metadata {} is there twice", printable(*key));
     }
   }
   return {};
 }
 
-Result<std::vector<Entry>> read_table(Cursor& in, uint64_t count) {
-  std::vector<Entry> entries;
+Result<std::vector<TensorEntry>> read_table(Cursor& in, uint64_t count) {
+  std::vector<TensorEntry> entries;
   std::set<std::string_view> names;
   for (uint64_t i = 0; i < count; ++i) {
     const auto name = in.text();
     if (!name) return invalid("tensor {} of the table: {}", i, name.error().message);
     auto entry = read_entry(in);
-    if (!entry) return invalid("tensor {}: {}", shown(*name), entry.error().message);
-    if (!names.insert(*name).second) return invalid("tensor {} is there twice", shown(*name));
+    if (!entry) return invalid("tensor {}: {}", printable(*name), entry.error().message);
+    if (!names.insert(*name).second) return invalid("tensor {} is there twice", printable(*name));
     entry->tensor.name = *name;
     entries.push_back(std::move(*entry));
   }
@@ -269,7 +269,7 @@ Result<GgufFile> read(std::span<const std::byte> bytes) {
   }
   GgufFile file;
   TRY(read_metadata(in, metadata_count, file));
-  std::vector<Entry> entries = TRY(read_table(in, tensor_count));
+  std::vector<TensorEntry> entries = TRY(read_table(in, tensor_count));
 
   int64_t alignment = 32;
   if (const int64_t* stated = file.find<int64_t>("general.alignment")) alignment = *stated;
@@ -280,17 +280,17 @@ Result<GgufFile> read(std::span<const std::byte> bytes) {
   const size_t mask = static_cast<size_t>(alignment) - 1;
   const size_t begin = std::min((in.at() + mask) & ~mask, bytes.size());
   const std::span<const std::byte> data = bytes.subspan(begin);
-  for (Entry& entry : entries) {
+  for (TensorEntry& entry : entries) {
     if (entry.offset > data.size() || entry.bytes > data.size() - entry.offset) {
       return invalid(
           "tensor {}: its {} bytes at {} are outside the {} bytes of data; the file is "
           "truncated or damaged",
-          shown(entry.tensor.name), entry.bytes, entry.offset, data.size());
+          printable(entry.tensor.name), entry.bytes, entry.offset, data.size());
     }
     entry.tensor.bytes = data.subspan(entry.offset, entry.bytes);
   }
   TRY(refuse_overlaps(entries));
-  for (Entry& entry : entries) file.tensors.push_back(std::move(entry.tensor));
+  for (TensorEntry& entry : entries) file.tensors.push_back(std::move(entry.tensor));
   return file;
 }
 
