@@ -77,6 +77,7 @@ def main():
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(args.gguf_folder or scratch)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, fmt, peer_type, batch, length, output, key in CASES:
             if args.only and name not in args.only:
                 continue
