@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "api/responses.h"
+#include "api/sampling.h"
 
 namespace fathom::api {
 namespace {
@@ -241,7 +242,7 @@ Done write_logprobs(JsonWriter& out, Fields& fields) {
   std::vector<std::string> include;
   int64_t top = 0;
   fields.strings("include", include);
-  fields.integer("top_logprobs", top, 0, 20);
+  fields.integer("top_logprobs", top, 0, kMaxTopLogprobs);
   TRY(fields.status());
   const bool wanted =
       top > 0 || std::ranges::find(include, "message.output_text.logprobs") != include.end();

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "server/answers.h"
 #include "server/cors.h"
 #include "server/decorated_responder.h"
 
@@ -133,10 +134,7 @@ std::optional<http::Response> ApiServer::refuse(const http::Request& request,
     if (route && route->errors == ErrorShape::kAnthropic) {
       return error_response(route->errors, 401, "Unauthorized");
     }
-    http::Response response;
-    response.status = 401;
-    response.body = json_text(OrderedJson{{"error", "Unauthorized"}});
-    return response;
+    return json_response({{"error", "Unauthorized"}}, 401);
   }
   if (route == nullptr) return error_response(ErrorShape::kDetail, 404, "Not Found");
   if (!allows(*route, request.method)) {

@@ -1,7 +1,7 @@
 #include "server/error_body.h"
 
 #include "api/errors.h"
-#include "base/json.h"
+#include "server/answers.h"
 
 namespace fathom {
 namespace {
@@ -51,9 +51,7 @@ http::Response error_response(ErrorShape shape, int status, std::string_view mes
               {"error", {{"type", api::anthropic_error_type(status)}, {"message", text}}}};
       break;
   }
-  http::Response response;
-  response.status = status;
-  response.body = json_text(body);
+  http::Response response = json_response(body, status);
   if (status == 503) response.headers.emplace_back("Retry-After", "1");
   return response;
 }

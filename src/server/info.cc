@@ -1,5 +1,6 @@
 #include "server/info.h"
 
+#include "server/answers.h"
 #include "server/load_info.h"
 #include "server/version.h"
 
@@ -24,26 +25,17 @@ OrderedJson model_card(const ModelFacts& facts) {
 }
 
 http::Response models_response(const ModelFacts& facts) {
-  http::Response response;
-  response.body =
-      json_text(OrderedJson{{"object", "list"}, {"data", OrderedJson::array({model_card(facts)})}});
-  return response;
+  return json_response({{"object", "list"}, {"data", OrderedJson::array({model_card(facts)})}});
 }
 
 http::Response model_response(const ModelFacts& facts, std::string_view id) {
-  http::Response response;
-  if (id == facts.served_name) {
-    response.body = json_text(model_card(facts));
-    return response;
-  }
-  response.status = 404;
-  response.body =
-      json_text(OrderedJson{{"error",
-                             {{"message", fmt::format("The model '{}' does not exist", id)},
-                              {"type", "invalid_request_error"},
-                              {"param", "model"},
-                              {"code", "model_not_found"}}}});
-  return response;
+  if (id == facts.served_name) return json_response(model_card(facts));
+  return json_response({{"error",
+                         {{"message", fmt::format("The model '{}' does not exist", id)},
+                          {"type", "invalid_request_error"},
+                          {"param", "model"},
+                          {"code", "model_not_found"}}}},
+                       404);
 }
 
 OrderedJson model_info(const ModelFacts& facts, const OrderedJson& server_args) {

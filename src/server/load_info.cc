@@ -5,13 +5,14 @@
 #include <cmath>
 #include <ctime>
 
+#include "base/units.h"
 #include "server/version.h"
 
 namespace fathom {
 namespace {
 
 double gibibytes(int64_t bytes) {
-  return static_cast<double>(bytes) / (1 << 30);
+  return static_cast<double>(bytes) / kGiB;
 }
 
 std::string utc_now() {

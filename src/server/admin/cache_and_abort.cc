@@ -113,10 +113,7 @@ http::Handler refusing_handler(std::string message) {
 
 http::Handler unsuccessful_handler(std::string message) {
   return [message = std::move(message)](const http::Request&, http::Responder& responder) {
-    http::Response response;
-    response.status = 400;
-    response.body = json_text(OrderedJson{{"success", false}, {"message", message}});
-    return responder.send(std::move(response));
+    return responder.send(json_response({{"success", false}, {"message", message}}, 400));
   };
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "server/admin/body.h"
+#include "server/answers.h"
 #include "server/error_body.h"
 #include "weights/formats/format.h"
 
@@ -56,13 +57,11 @@ asio::awaitable<void> answer_update(ServerState& state, TextPool& blocking, cons
                                     const http::Request& request, http::Responder& responder) {
   auto work = [&] { return update(state, open, request.body); };
   const Status updated = co_await blocking.run(work);
-  http::Response response;
-  response.status = updated ? 200 : 400;
-  response.body = json_text(OrderedJson{
+  const OrderedJson answer = {
       {"success", updated.has_value()},
       {"message", updated ? "Succeeded to update model weights." : updated.error().message},
-      {"num_paused_requests", 0}});
-  co_await responder.send(std::move(response));
+      {"num_paused_requests", 0}};
+  co_await responder.send(json_response(answer, updated ? 200 : 400));
 }
 
 // Row-major values as nested lists, one per dimension.
