@@ -325,7 +325,7 @@ template <class Codes, int kUnit>
 static void integer_units(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
   const QuantLayout q = quant_layout(a.w);
   // Sums of narrow units need more registers.
-  constexpr int kLaneRows = kUnit == 0 || kUnit == kQuantStep ? 4 : 2;
+  constexpr int kLaneRows = kUnit == 0 || kUnit == kQuantStep ? I::kLaneRows : 2;
   if (a.rows <= I::kFewRows) {
     const auto some = [&](const Spread& rows, int64_t count) {
       const FourRows<Codes> w(a.w, rows, count);

@@ -167,7 +167,8 @@ struct I {
   static constexpr int kBytes = 32;
   static constexpr int kPanelVectors = 2;
   static constexpr int kPanelTileRows = 3;
-  static constexpr int kFewRows = 4;
+  static constexpr int kLaneRows = 3;
+  static constexpr int kFewRows = 16;
   static constexpr int kOffset8 = 0;
 
   static B zero() { return _mm256_setzero_si256(); }

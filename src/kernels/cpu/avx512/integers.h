@@ -17,6 +17,7 @@ struct Integers {
   static constexpr int kBytes = 64;
   static constexpr int kPanelVectors = 4;
   static constexpr int kPanelTileRows = 6;  // x 4 vectors: 24 sums, 4 weights, an activation
+  static constexpr int kLaneRows = 4;
   static constexpr int kFewRows = 8;
 
   static B zero() { return _mm512_setzero_si512(); }
