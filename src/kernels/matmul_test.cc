@@ -112,6 +112,10 @@ constexpr Shape kShapes[] = {
     {2, 9, 200, 16, 1},
     {30, 80, 200, 16, 1},
     {5, 70, 330, 64, 1},
+    // Several pieces of columns and blocks of rows; blocks of scales larger and smaller than those.
+    {150, 40, 1100, 128},
+    {20, 36, 1500, 600},
+    {20, 36, 700, 8, 1},
 };
 
 // |error| of a sum in any order of n FP32 fused multiply-adds is below n * 2^-24 * sum |x w|; a
@@ -139,6 +143,33 @@ TEST_P(Matmul, AgreesWithExactSums) {
         }
         ASSERT_NEAR(y[static_cast<size_t>(t * s.out + n)], want, bound_of(magnitude, s.in))
             << "row " << t << " column " << n;
+      }
+    }
+  }
+}
+
+// Blocks of zeros have tiny scales, or none. Neighbours with others do not suffer.
+TEST_P(Matmul, ScalesFarApart) {
+  for (const int32_t rows : {1, 4, 30}) {
+    constexpr int32_t kIn = 640, kBlock = 128, kOut = 20;
+    RandomMatrix w(GetParam().format, kOut, kIn, 1, kBlock);
+    if (w.view.scale == nullptr) return;
+    std::vector<float> scales;
+    for (int32_t i = 0; i < kOut; ++i) scales.insert(scales.end(), {0, 1, 0, 1e-38f, 0.5f});
+    w.view.scale = scales.data();
+    const std::vector<float> x = random_floats(int64_t{rows} * kIn, 2);
+    const std::vector<double> seen = as_seen(w.view, x, rows);
+    const std::vector<float> y = linear(2, w, x, rows);
+    for (int32_t t = 0; t < rows; ++t) {
+      for (int32_t n = 0; n < kOut; ++n) {
+        double want = 0;
+        double magnitude = 0;
+        for (int32_t k = 0; k < kIn; ++k) {
+          const double v = seen[static_cast<size_t>(t * kIn + k)];
+          want += v * static_cast<double>(w.at(n, k));
+          magnitude += std::abs(v * static_cast<double>(w.at(n, k)));
+        }
+        ASSERT_NEAR(y[static_cast<size_t>(t * kOut + n)], want, bound_of(magnitude, kIn));
       }
     }
   }
@@ -188,7 +219,9 @@ TEST_P(Matmul, ColumnsInAnotherOrder) {
 
 TEST_P(Matmul, BitsOfARowDependOnTheRowAlone) {
   for (const Shape& s : {Shape{64, 140, 300, 128}, Shape{40, 37, 130, 48}, Shape{64, 64, 512, 128},
-                         Shape{40, 70, 300, 32}, Shape{40, 70, 300, 300, 1}}) {
+                         Shape{40, 70, 300, 32}, Shape{40, 70, 300, 300, 1},
+                         Shape{160, 48, 1100, 128}, Shape{40, 40, 1500, 600},
+                         Shape{40, 40, 700, 8, 1}}) {
     const RandomMatrix w(GetParam().format, s.out, s.in, 3, s.block, s.block_out);
     const std::vector<float> x = random_floats(int64_t{s.rows} * s.in, 4);
     const std::vector<float> whole = linear(1, w, x, s.rows);

@@ -36,10 +36,13 @@ struct MatmulKernel {
 };
 // Weight rows that a kernel unpacks at a time; a product is split into units of this many.
 inline constexpr int64_t kMatmulPanelRows = 16;
-// Scratch of one thread: a panel as FP32 (or two of BF16 tiles, each block of K padded), and a
-// block of activation rows in the kernel's own order.
+// Input rows that a kernel may put into its own order at a time.
+inline constexpr int64_t kMatmulRowBlock = 144;
+// Scratch of one thread: a panel as FP32 (or two of BF16 tiles, each block of K padded), a block of
+// input rows, and room for sums.
 inline constexpr int64_t matmul_scratch_bytes(int64_t widest_in) {
-  return (2 * widest_in + 64) * 4 * kMatmulPanelRows + (widest_in + 96) * 2 * 32 + (1 << 20);
+  return (2 * widest_in + 64) * 4 * kMatmulPanelRows + (widest_in + 96) * 4 * kMatmulRowBlock +
+         (1 << 20);
 }
 
 // Attention of a tile of queries over one block of KV positions, and the merge of such blocks.

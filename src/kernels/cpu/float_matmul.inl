@@ -55,17 +55,40 @@ __attribute__((always_inline)) static inline void add_columns(const Loader& load
   }
 }
 
-// Whether one block of scales spans all columns, or none has any: then sums need their scale only
-// at the end.
-template <class Loader>
-static bool one_block(const Loader& load, int32_t k_end) {
-  return load.block >= k_end;
-}
+// The scales of W weight rows, block by block of K. Sums are kept in units of the block at hand and
+// multiplied by the quotient of two scales in between: so they never leave their registers, where a
+// second sum of what came before would need as many again. Magnitudes below 2^-100, such as the 0 of
+// a block of zeros, count as 2^-100.
+template <int W>
+struct RunningScale {
+  static_assert(W <= 4);
+  __m128 current = _mm_set1_ps(1);
 
-template <class Loader>
-static float last_sum(const Loader& load, int j, bool one, F total) {
-  if (Loader::kScaled && one) total = V::fma(V::set1(load.scale(j, 0)), total, V::zero());
-  return V::sum(total) * Loader::kUnit;
+  // What the sums so far must be multiplied by.
+  template <class Loader>
+  void next(const Loader& load, int32_t k_block, float (&factor)[4]) {
+    const auto of = [&](int j) { return j < W ? load.scale(j, k_block) : 1.0f; };
+    const __m128 scale = _mm_setr_ps(of(0), of(1), of(2), of(3));
+    const __m128 lowest = _mm_set1_ps(0x1p-100f);
+    const __m128 small = _mm_cmplt_ps(_mm_andnot_ps(_mm_set1_ps(-0.0f), scale), lowest);
+    const __m128 now = _mm_blendv_ps(scale, lowest, small);
+    _mm_storeu_ps(factor, _mm_div_ps(current, now));
+    current = now;
+  }
+};
+
+// The outputs of one input row and of neighbouring weight rows, `apart` from each other.
+template <int W, class Loader>
+static void last_sums(const F (&total)[W], const float* scale, float* y, int64_t apart) {
+  float sums[W];
+  if constexpr (W == 4) {
+    V::sum4(total, sums);
+  } else {
+    for (int j = 0; j < W; ++j) sums[j] = V::sum(total[j]);
+  }
+  for (int j = 0; j < W; ++j) {
+    y[j * apart] = Loader::kScaled ? sums[j] * scale[j] * Loader::kUnit : sums[j];
+  }
 }
 
 // Sums of x[r] . w[j] over K. The outputs of neighbouring w[j] stand y_apart from each other.
@@ -78,37 +101,31 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
 #pragma GCC unroll 8
     for (int j = 0; j < W; ++j) total[r][j] = V::zero();
   }
-  const bool one = one_block(load, k_end);
   typename Loader::Watch watch;
-  if (!Loader::kScaled || one) {
-    add_columns<R, W>(load, x, 0, k_end, 0, total, watch);
-  } else {
+  float scale[4] = {};
+  if constexpr (Loader::kScaled) {
+    RunningScale<W> running;
     int32_t k_block = 0;
     for (int32_t k = 0; k < k_end; k += load.block, ++k_block) {
-      F acc[R][W];
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-        for (int j = 0; j < W; ++j) acc[r][j] = V::zero();
-      }
-      const int32_t stop = k_end - k < load.block ? k_end : k + load.block;
-      add_columns<R, W>(load, x, k, stop, k_block, acc, watch);
+      running.next(load, k_block, scale);
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) {
-        const F scale = V::set1(load.scale(j, k_block));
+        const F factor = V::set1(scale[j]);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) total[r][j] = V::fma(scale, acc[r][j], total[r][j]);
+        for (int r = 0; r < R; ++r) total[r][j] = V::mul(total[r][j], factor);
       }
+      const int32_t stop = k_end - k < load.block ? k_end : k + load.block;
+      add_columns<R, W>(load, x, k, stop, k_block, total, watch);
     }
+    _mm_storeu_ps(scale, running.current);
+  } else {
+    add_columns<R, W>(load, x, 0, k_end, 0, total, watch);
   }
-  for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < W; ++j) {
-      y[r * y_stride + j * y_apart] = last_sum(load, j, one, total[r][j]);
-    }
-  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) last_sums<W, Loader>(total[r], scale, y + r * y_stride, y_apart);
   if (!watch.alarm()) return;
   for (int j = 0; j < W; ++j) {
-    if (!load.has_nan(j, k_end)) continue;
+    if (!load.has_nan(j, 0, k_end)) continue;
     for (int r = 0; r < R; ++r) y[r * y_stride + j * y_apart] = __builtin_nanf("");
   }
 }
@@ -120,12 +137,15 @@ struct Rows {
   const int32_t* index;
   int32_t count;
   const float* at(int32_t r) const { return x + int64_t{index ? index[r] : r} * stride; }
+  Rows from(int32_t r, int32_t n) const {
+    return {index ? x : at(r), stride, index ? index + r : nullptr, n};
+  }
 };
 
 // R rows from r on; fewer when fewer are left.
 template <int R, int W, class Loader>
 static void dot_some(const Loader& load, const Rows& rows, int32_t r, int32_t k, float* y,
-                     int64_t y_stride, int64_t y_apart = 1) {
+                     int64_t y_stride, int64_t y_apart) {
   if constexpr (R > 1) {
     if (rows.count - r < R) return dot_some<R - 1, W>(load, rows, r, k, y, y_stride, y_apart);
   }
@@ -134,183 +154,235 @@ static void dot_some(const Loader& load, const Rows& rows, int32_t r, int32_t k,
   dot_tile<R, W>(load, x, k, y + r * y_stride, y_stride, y_apart);
 }
 
-// Many rows: columns are taken in pieces, so that a piece of kMatmulPanelRows weight rows stays in L1
-// while a block of input rows passes by. The sums of a block wait in memory between two pieces,
-// which changes nothing in their order.
-constexpr int32_t kPiece = 256;  // columns; a multiple of common blocks of scales
-constexpr int32_t kRowBlock = (16 + kTileRows - 1) / kTileRows * kTileRows;
+// Many rows: a block of input rows is copied piece by piece (rows of the model are powers of two
+// apart and would share sets of L1), a group of weight rows is unpacked a piece at a time, and the
+// block passes by: a few input rows stay in L1 while the group comes from L2. The sums of a block
+// wait in memory between two pieces, which changes nothing in their order.
+constexpr int32_t kPiece = 512;       // columns
+constexpr int32_t kPieceBlocks = 32;  // of scales, at most
+constexpr int32_t kGroup = 2 * kMatmulPanelRows;
+constexpr int32_t kInnerRows = kTileRows < 6 ? 6 / kTileRows * kTileRows : kTileRows;
+constexpr int32_t kRowBlock = kMatmulRowBlock / kInnerRows * kInnerRows;
 
 struct Sums {
-  alignas(64) float of[kRowBlock][kMatmulPanelRows][V::kLanes];
+  alignas(64) float of[kRowBlock][kGroup][V::kLanes];
 };
 
-// A function of its own, or gcc moves the sums through the stack. With scales per block there are no
-// registers for the sums of a block and those before it: the latter stay in memory.
+// A function of its own, or gcc moves the sums through the stack.
 template <int R, int W, class Loader>
 __attribute__((noinline)) static void add_piece(const Loader& load, const float* const (&x)[R],
-                                                int32_t k, int32_t stop, bool one, Sums& sums,
-                                                int32_t r0, int32_t j0) {
+                                                int32_t k, int32_t stop, Sums& sums, int32_t r0,
+                                                int32_t j0) {
   F acc[R][W];
-  NoWatch watch;  // a piece has no end at which an alarm could be looked into
-  if (!Loader::kScaled || one) {
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int j = 0; j < W; ++j) {
-        acc[r][j] = k == 0 ? V::zero() : V::load(sums.of[r0 + r][j0 + j]);
-      }
-    }
-    add_columns<R, W>(load, x, k, stop, 0, acc, watch);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int j = 0; j < W; ++j) V::store(sums.of[r0 + r][j0 + j], acc[r][j]);
-    }
-    return;
-  }
-  for (int32_t k_block = k / load.block; k < stop; ++k_block, k += load.block) {
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int j = 0; j < W; ++j) acc[r][j] = V::zero();
-    }
-    add_columns<R, W>(load, x, k, k + load.block < stop ? k + load.block : stop, k_block, acc,
-                      watch);
+  for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int j = 0; j < W; ++j) {
-      const F scale = V::set1(load.scale(j, k_block));
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        float* sum = sums.of[r0 + r][j0 + j];
-        V::store(sum, V::fma(scale, acc[r][j], k == 0 ? V::zero() : V::load(sum)));
-      }
+      acc[r][j] = k == 0 ? V::zero() : V::load(sums.of[r0 + r][j0 + j]);
     }
+  }
+  NoWatch watch;  // unpack() has watched
+  if constexpr (Loader::kScaled) {
+    for (int32_t k_block = k / load.block; k < stop; ++k_block) {
+      if (k % load.block == 0) {
+#pragma GCC unroll 8
+        for (int j = 0; j < W; ++j) {
+          const F factor = V::set1(load.factor(j, k_block));
+#pragma GCC unroll 8
+          for (int r = 0; r < R; ++r) acc[r][j] = V::mul(acc[r][j], factor);
+        }
+      }
+      const int32_t end = stop - k < load.block ? stop : k + load.block;
+      add_columns<R, W>(load, x, k, end, k_block, acc, watch);
+      k = end;
+    }
+  } else {
+    add_columns<R, W>(load, x, k, stop, 0, acc, watch);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int j = 0; j < W; ++j) V::store(sums.of[r0 + r][j0 + j], acc[r][j]);
   }
 }
 
+// R rows from r on, or the fewer that are left.
 template <int R, int W, class Loader>
-static void piece_some(const Loader& load, const Rows& rows, int32_t r, int32_t left, int32_t k,
-                       int32_t stop, bool one, Sums& sums, int32_t r0, int32_t j0) {
+static void piece_some(const Loader& load, const Rows& rows, int32_t r, int32_t k, int32_t stop,
+                       Sums& sums, int32_t j0) {
   if constexpr (R > 1) {
-    if (left < R) {
-      return piece_some<R - 1, W>(load, rows, r, left, k, stop, one, sums, r0, j0);
-    }
+    if (rows.count - r < R) return piece_some<R - 1, W>(load, rows, r, k, stop, sums, j0);
   }
   const float* x[R];
   for (int i = 0; i < R; ++i) x[i] = rows.at(r + i);
-  add_piece<R, W>(load, x, k, stop, one, sums, r0, j0);
+  add_piece<R, W>(load, x, k, stop, sums, r, j0);
 }
 
-template <class Loader>
-static void product_in_pieces(const Loader& weights, int32_t count, const Rows& rows,
-                              int32_t k_end, float* y, int64_t y_stride) {
-  static_assert(kMatmulPanelRows == 4 * kTileWeights);
-  const Loader tiles[4] = {weights, weights.from(kTileWeights), weights.from(2 * kTileWeights),
-                           weights.from(3 * kTileWeights)};
-  const bool one = one_block(weights, k_end);
-  Sums sums;
-  for (int32_t first = 0; first < rows.count; first += kRowBlock) {
-    const int32_t some = rows.count - first < kRowBlock ? rows.count - first : kRowBlock;
-    for (int32_t k = 0; k < k_end; k += kPiece) {
-      const int32_t stop = k_end - k < kPiece ? k_end : k + kPiece;
-      for (int32_t r = 0; r < some; r += kTileRows) {
-        int32_t j = 0;
-        for (; j + kTileWeights <= count; j += kTileWeights) {
-          piece_some<kTileRows, kTileWeights>(tiles[j / kTileWeights], rows, first + r, some - r, k,
-                                              stop, one, sums, r, j);
-        }
-        for (; j < count; ++j) {
-          piece_some<kTileRows, 1>(weights.from(j), rows, first + r, some - r, k, stop, one, sums,
-                                   r, j);
-        }
-      }
-    }
-    for (int32_t j = 0; j < count; ++j) {
-      const Loader& load = tiles[j / kTileWeights];
-      for (int32_t r = 0; r < some; ++r) {
-        y[(first + r) * y_stride + j] =
-            last_sum(load, j % kTileWeights, one, V::load(sums.of[r][j]));
-      }
-    }
-  }
-}
-
-// y[r, j] for all rows and `count` weight rows, each row of weights in one go.
+// y[r, j] for all rows and `count` weight rows, each row of weights in one go. Outputs of
+// neighbouring weight rows stand y_apart from each other.
 template <class Loader>
 static void product_by_tiles(const Loader& weights, int32_t count, const Rows& rows, int32_t k,
-                             float* y, int64_t y_stride) {
-  for (int32_t r = 0; r < rows.count; r += kTileRows) {
-    int32_t j = 0;
-    for (; j + kTileWeights <= count; j += kTileWeights) {
-      dot_some<kTileRows, kTileWeights>(weights.from(j), rows, r, k, y + j, y_stride);
+                             float* y, int64_t y_stride, int64_t y_apart) {
+  int32_t j = 0;
+  for (; j + kTileWeights <= count; j += kTileWeights) {
+    const Loader four = weights.from(j);
+    for (int32_t r = 0; r < rows.count; r += kTileRows) {
+      dot_some<kTileRows, kTileWeights>(four, rows, r, k, y + j * y_apart, y_stride, y_apart);
     }
-    for (; j < count; ++j) dot_some<kTileRows, 1>(weights.from(j), rows, r, k, y + j, y_stride);
+  }
+  for (; j < count; ++j) {
+    for (int32_t r = 0; r < rows.count; r += kTileRows) {
+      dot_some<kTileRows, 1>(weights.from(j), rows, r, k, y + j * y_apart, y_stride, y_apart);
+    }
   }
 }
 
-// The same, by pieces where that pays.
-template <class Loader>
-static void product(const Loader& weights, int32_t count, const Rows& rows, int32_t k, float* y,
-                    int64_t y_stride) {
-  const bool whole_blocks = one_block(weights, k) || kPiece % weights.block == 0;
-  if (rows.count > kTileRows && whole_blocks) {
-    for (int32_t j = 0; j < count; j += kMatmulPanelRows) {
-      const int32_t some = count - j < kMatmulPanelRows ? count - j : kMatmulPanelRows;
-      product_in_pieces(weights.from(j), some, rows, k, y + j, y_stride);
-    }
-    return;
-  }
-  product_by_tiles(weights, count, rows, k, y, y_stride);
-}
+// Of a group's weight rows: what sums are multiplied by where a block of the piece begins, and the
+// scales of the last block that was unpacked (RunningScale).
+struct GroupScales {
+  float factor[kPieceBlocks][kGroup];
+  float current[kGroup];
+};
 
-// Unpacked weight rows in scratch: FP32 in units of 1 / kUnit and in the order in which the format
+// A piece of weight rows unpacked: FP32 in units of 1 / kUnit and in the order in which the format
 // unpacks, its scales still apart.
 template <class Raw>
-struct Panel {
+struct Piece {
   static constexpr bool kScaled = Raw::kScaled;
   static constexpr float kUnit = Raw::kUnit;
   static constexpr int kTogether = 1;
   using Watch = NoWatch;
-  Raw raw;
   const float* rows;
   int64_t stride;
+  int32_t first;  // column
   int32_t block;
-  Panel from(int32_t j) const { return {raw.from(j), rows + j * stride, stride, block}; }
-  F full(int j, int32_t k, int32_t) const { return V::load(rows + j * stride + k); }
-  F part(int j, int32_t k, int n, int32_t) const { return V::load_n(rows + j * stride + k, n); }
-  float scale(int j, int32_t k_block) const { return raw.scale(j, k_block); }
-  bool has_nan(int, int32_t) const { return false; }
+  const float* factors;  // GroupScales::factor of the first block and row
+  Piece from(int32_t j) const { return {rows + j * stride, stride, first, block, factors + j}; }
+  F full(int j, int32_t k, int32_t) const { return V::load(rows + j * stride + (k - first)); }
+  F part(int j, int32_t k, int n, int32_t) const {
+    return V::load_n(rows + j * stride + (k - first), n);
+  }
+  float factor(int j, int32_t k_block) const {
+    return factors[(k_block - first / block) * kGroup + j];
+  }
 };
 
 template <class Raw>
-static Panel<Raw> unpack(const Raw& raw, int32_t count, int32_t in, float* rows) {
+static void next_scales(const Raw& raw, int32_t count, int32_t first, int32_t stop,
+                        GroupScales& scales) {
+  if (first % raw.block != 0) return;  // still in the only block
+  for (int32_t j = 0; j < count; ++j) {
+    const Raw from = raw.from(j);
+    RunningScale<1> running;
+    if (first > 0) running.current = _mm_set1_ps(scales.current[j]);
+    const int32_t first_block = first / raw.block;
+    for (int32_t b = first_block; b * raw.block < stop; ++b) {
+      float factor[4];
+      running.next(from, b, factor);
+      scales.factor[b - first_block][j] = factor[0];
+    }
+    scales.current[j] = _mm_cvtss_f32(running.current);
+  }
+}
+
+// Columns [first, stop) of `count` rows, whole blocks of scales or a part of the only one.
+template <class Raw>
+static Piece<Raw> unpack(const Raw& raw, int32_t count, int32_t first, int32_t stop, float* rows,
+                         GroupScales& scales) {
   // Rows a power of two apart would share the sets of L1: one line more.
-  const int64_t stride = (in + V::kLanes - 1) / V::kLanes * V::kLanes + 16;
+  const int64_t stride = (stop - first + V::kLanes - 1) / V::kLanes * V::kLanes + 16;
   for (int j = 0; j < count; ++j) {
     const Raw from = raw.from(j);
-    float* row = rows + j * stride;
-    int32_t block = 0;
+    float* row = rows + j * stride - first;
     typename Raw::Watch watch;
-    for (int32_t k = 0; k < in; ++block) {
-      const int32_t stop = in - k < raw.block ? in : k + raw.block;
+    for (int32_t k = first; k < stop;) {
+      const int32_t block = k / raw.block;
+      const int32_t end = stop - k < raw.block ? stop : k + raw.block;
       if constexpr (Raw::kTogether > 1) {
-        for (; k + Raw::kTogether * V::kLanes <= stop; k += Raw::kTogether * V::kLanes) {
+        for (; k + Raw::kTogether * V::kLanes <= end; k += Raw::kTogether * V::kLanes) {
           from.prefetch(k);
           F w[Raw::kTogether];
           from.together(0, k, w, watch);
           for (int i = 0; i < Raw::kTogether; ++i) V::store(row + k + i * V::kLanes, w[i]);
         }
       }
-      for (; k + V::kLanes <= stop; k += V::kLanes) {
+      for (; k + V::kLanes <= end; k += V::kLanes) {
         from.prefetch(k);
         V::store(row + k, from.full(0, k, block));
       }
-      if (k < stop) V::store_n(row + k, stop - k, from.part(0, k, stop - k, block));
-      k = stop;
+      if (k < end) V::store_n(row + k, end - k, from.part(0, k, end - k, block));
+      k = end;
     }
-    if (watch.alarm() && from.has_nan(0, in)) row[0] = __builtin_nanf("");
+    if (watch.alarm() && from.has_nan(0, first, stop)) row[first] = __builtin_nanf("");
   }
-  return {raw, rows, stride, raw.block};
+  if constexpr (Raw::kScaled) next_scales(raw, count, first, stop, scales);
+  return {rows, stride, first, raw.block, scales.factor[0]};
+}
+
+// Columns that are worked through at a time: whole blocks of scales, however large.
+static int32_t piece_length(int32_t block, int32_t k_end) {
+  if (block >= k_end) return kPiece;
+  const int32_t blocks = kPiece / block < kPieceBlocks ? kPiece / block : kPieceBlocks;
+  return blocks > 1 ? blocks * block : block;
+}
+
+// A block of rows, piece after piece.
+static void copy_pieces(const Rows& rows, int32_t k_end, int32_t piece, float* to) {
+  for (int32_t r = 0; r < rows.count; ++r) {
+    const float* from = rows.at(r);
+    for (int32_t k = 0; k < k_end; k += piece) {
+      const int32_t n = k_end - k < piece ? k_end - k : piece;
+      __builtin_memcpy(to + int64_t{k} * rows.count + r * n, from + k, static_cast<size_t>(n) * 4);
+    }
+  }
+}
+
+// y[r, j] for a block of rows, copied by copy_pieces, and `count` weight rows, at most kGroup.
+template <class Raw>
+static void product_in_pieces(const Raw& weights, int32_t count, const float* copied, int32_t rows,
+                              int32_t k_end, float* y, int64_t y_stride, float* unpacked,
+                              Sums& sums) {
+  const int32_t piece = piece_length(weights.block, k_end);
+  GroupScales scales;
+  for (int32_t k = 0; k < k_end; k += piece) {
+    const int32_t n = k_end - k < piece ? k_end - k : piece;
+    const Rows x{copied + int64_t{k} * rows - k, n, nullptr, rows};
+    const auto add = [&](const auto& load) {
+      for (int32_t inner = 0; inner < rows; inner += kInnerRows) {
+        const int32_t inner_end = rows - inner < kInnerRows ? rows : inner + kInnerRows;
+        int32_t j = 0;
+        for (; j + kTileWeights <= count; j += kTileWeights) {
+          const auto four = load.from(j);
+          for (int32_t r = inner; r < inner_end; r += kTileRows) {
+            piece_some<kTileRows, kTileWeights>(four, x, r, k, k + n, sums, j);
+          }
+        }
+        for (; j < count; ++j) {
+          for (int32_t r = inner; r < inner_end; r += kTileRows) {
+            piece_some<kTileRows, 1>(load.from(j), x, r, k, k + n, sums, j);
+          }
+        }
+      }
+    };
+    if constexpr (Raw::kPacked) {
+      add(unpack(weights, count, k, k + n, unpacked, scales));
+    } else {
+      add(weights);
+    }
+  }
+  for (int32_t r = 0; r < rows; ++r) {
+    float* to = y + r * y_stride;
+    int32_t j = 0;
+    for (; j + 4 <= count; j += 4) {
+      F four[4];
+      for (int i = 0; i < 4; ++i) four[i] = V::load(sums.of[r][j + i]);
+      last_sums<4, Raw>(four, scales.current + j, to + j, 1);
+    }
+    for (; j < count; ++j) {
+      const F sum[1] = {V::load(sums.of[r][j])};
+      last_sums<1, Raw>(sum, scales.current + j, to + j, 1);
+    }
+  }
 }
 
 // Never inlined: what a caller sets up (matmul_f8 of avx2.cc) holds for all of it.
@@ -318,28 +390,31 @@ template <class Raw>
 __attribute__((noinline)) static void matmul(const MatmulArgs& a, int64_t begin, int64_t end,
                                              void* scratch) {
   const Rows x{static_cast<const float*>(a.x), a.x_stride, a.index, a.rows};
-  if (a.rows <= kTileRows) {
+  if (a.rows <= kFloatFewRows) {
     for_each_four(
         begin, end, a.w.row_bytes(),
         [&](const Spread& rows) {
-          dot_some<kTileRows, kTileWeights>(Raw(a.w, rows), x, 0, a.w.in, a.y + rows.first,
-                                            a.y_stride, rows.apart);
+          product_by_tiles(Raw(a.w, rows), kTileWeights, x, a.w.in, a.y + rows.first, a.y_stride,
+                           rows.apart);
         },
         [&](const Spread& rows, int64_t count) {
           product_by_tiles(Raw(a.w, rows), static_cast<int32_t>(count), x, a.w.in,
-                           a.y + rows.first, a.y_stride);
+                           a.y + rows.first, a.y_stride, 1);
         });
     return;
   }
-  for (int64_t n = begin; n < end; n += kMatmulPanelRows) {
-    const int32_t count =
-        static_cast<int32_t>(end - n < kMatmulPanelRows ? end - n : kMatmulPanelRows);
-    const Raw raw(a.w, Spread{n, 1});
-    if constexpr (Raw::kPacked) {
-      const auto panel = unpack(raw, count, a.w.in, static_cast<float*>(scratch));
-      product(panel, count, x, a.w.in, a.y + n, a.y_stride);
-    } else {
-      product(raw, count, x, a.w.in, a.y + n, a.y_stride);
+  auto* unpacked = static_cast<float*>(scratch);
+  float* copied = unpacked + (2 * int64_t{a.w.in} + 64) * kMatmulPanelRows;
+  auto& sums = *reinterpret_cast<Sums*>(copied + (int64_t{a.w.in} + 96) * kMatmulRowBlock);
+  static_assert(sizeof(Sums) <= 1 << 20);
+  const int32_t piece = piece_length(Raw(a.w, Spread{0, 1}).block, a.w.in);
+  for (int32_t first = 0; first < a.rows; first += kRowBlock) {
+    const int32_t some = a.rows - first < kRowBlock ? a.rows - first : kRowBlock;
+    copy_pieces(x.from(first, some), a.w.in, piece, copied);
+    for (int64_t n = begin; n < end; n += kGroup) {
+      const int32_t count = static_cast<int32_t>(end - n < kGroup ? end - n : kGroup);
+      product_in_pieces(Raw(a.w, Spread{n, 1}), count, copied, some, a.w.in,
+                        a.y + first * a.y_stride + n, a.y_stride, unpacked, sums);
     }
   }
 }
@@ -361,7 +436,7 @@ struct F32Rows {
   F full(int j, int32_t k, int32_t) const { return V::load(data + j * stride + k); }
   F part(int j, int32_t k, int n, int32_t) const { return V::load_n(data + j * stride + k, n); }
   float scale(int, int32_t) const { return 1; }
-  bool has_nan(int, int32_t) const { return false; }
+  bool has_nan(int, int32_t, int32_t) const { return false; }
 };
 
 // BF16 or FP16: Convert widens one vector.
@@ -381,9 +456,10 @@ struct HalfRows {
   HalfRows from(int32_t j) const { return {data + j * stride, stride}; }
   F full(int j, int32_t k, int32_t) const { return Convert::full(data + j * stride + k); }
   F part(int j, int32_t k, int n, int32_t) const { return Convert::part(data + j * stride + k, n); }
-  void prefetch(int32_t k) const { __builtin_prefetch(data + k + 512); }
+  // In the next row, which is unpacked next.
+  void prefetch(int32_t k) const { __builtin_prefetch(data + stride + k); }
   float scale(int, int32_t) const { return 1; }
-  bool has_nan(int, int32_t) const { return false; }
+  bool has_nan(int, int32_t, int32_t) const { return false; }
 };
 
 // Codes with one scale per block; a block's partial sum is multiplied once. Decode gives the codes
@@ -425,12 +501,12 @@ struct CodedRows {
   void together(int j, int32_t k, F (&w)[kTogether], Watch& watch) const {
     F8::together(codes + j * stride + k, w, watch);
   }
-  bool has_nan(int j, int32_t k_end) const {
+  bool has_nan(int j, int32_t k, int32_t k_end) const {
     bool found = false;
-    for (int32_t k = 0; k < k_end; ++k) found |= (codes[j * stride + k] & 0x7f) == 0x7f;
+    for (; k < k_end; ++k) found |= (codes[j * stride + k] & 0x7f) == 0x7f;
     return found;
   }
-  void prefetch(int32_t k) const { __builtin_prefetch(codes + k + 1024); }
+  void prefetch(int32_t k) const { __builtin_prefetch(codes + stride + k); }
   float zero(int j, int32_t b) const {
     return Decode::kFormat == WeightFormat::kI4 && w.zero ? zeros[j][b] : 8.0f;
   }

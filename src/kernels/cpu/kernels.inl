@@ -81,11 +81,16 @@ static void combine(const CombineArgs& a, int64_t begin, int64_t end) {
   }
 }
 
-// scores[q, j] = q . key_j for all positions of the block.
+// scores[q, j] = q . key_j for all positions of the block. A few queries stay in L1 while the keys
+// come from L2.
 static void attention_scores(const AttentionTile& a) {
-  const Rows q{static_cast<const float*>(a.q), a.stride, nullptr, a.queries};
-  product(F32Rows(static_cast<const float*>(a.keys), a.stride), a.positions, q, a.latent + a.rope,
-          a.scores, kKvBlock);
+  const F32Rows keys(static_cast<const float*>(a.keys), a.stride);
+  for (int32_t q = 0; q < a.queries; q += kInnerRows) {
+    const int32_t some = a.queries - q < kInnerRows ? a.queries - q : kInnerRows;
+    const Rows queries{static_cast<const float*>(a.q) + q * a.stride, a.stride, nullptr, some};
+    product_by_tiles(keys, a.positions, queries, a.latent + a.rope, a.scores + q * kKvBlock,
+                     kKvBlock, 1);
+  }
 }
 
 // In place: scores to exp(score - max) up to the query's limit.
@@ -112,22 +117,28 @@ static void attention_softmax(const AttentionTile& a, int32_t q) {
 // walk together as far as all of them see, then each to its own limit.
 template <int R, int C>
 static void weighted_sum(const AttentionTile& a, int32_t q, int32_t i) {
+  if constexpr (R > 1) {
+    if (a.queries - q < R) return weighted_sum<R - 1, C>(a, q, i);
+  }
   const int64_t width = a.stride;
   const float* keys = static_cast<const float*>(a.keys);
   F acc[R][C];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) acc[r][c] = V::zero();
   }
   int32_t shared = a.limits[q];
   for (int r = 1; r < R; ++r) shared = a.limits[q + r] < shared ? a.limits[q + r] : shared;
-  for (int32_t j = 0; j < shared; ++j) {
-    const float* key = keys + j * width + i;
+  const float* key = keys + i;
+  const float* scores = a.scores + q * kKvBlock;
+  for (int32_t j = 0; j < shared; ++j, key += width) {
     F value[C];
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) value[c] = V::load(key + c * V::kLanes);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const F p = V::set1(a.scores[(q + r) * kKvBlock + j]);
+      const F p = V::set1(scores[r * kKvBlock + j]);
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) acc[r][c] = V::fma(p, value[c], acc[r][c]);
     }
@@ -151,18 +162,15 @@ static void weighted_sum(const AttentionTile& a, int32_t q, int32_t i) {
 // C vectors of columns of all queries: these columns of the block's keys stay in L1 meanwhile.
 template <int C>
 static void weighted_columns(const AttentionTile& a, int32_t i) {
-  int32_t q = 0;
-  for (; q + kSumRows <= a.queries; q += kSumRows) weighted_sum<kSumRows, C>(a, q, i);
-  for (; q < a.queries; ++q) weighted_sum<1, C>(a, q, i);
+  for (int32_t q = 0; q < a.queries; q += kSumRows) weighted_sum<kSumRows, C>(a, q, i);
 }
 
 static void attention_tile(const AttentionTile& a) {
   attention_scores(a);
   for (int32_t q = 0; q < a.queries; ++q) attention_softmax(a, q);
-  constexpr int kColumns = 4;
   int32_t i = 0;
-  for (; i + kColumns * V::kLanes <= a.latent; i += kColumns * V::kLanes) {
-    weighted_columns<kColumns>(a, i);
+  for (; i + kSumColumns * V::kLanes <= a.latent; i += kSumColumns * V::kLanes) {
+    weighted_columns<kSumColumns>(a, i);
   }
   for (; i + V::kLanes <= a.latent; i += V::kLanes) weighted_columns<1>(a, i);
   const float* keys = static_cast<const float*>(a.keys);

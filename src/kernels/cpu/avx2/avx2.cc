@@ -12,7 +12,10 @@ using F = __m256;
 // 3 x 4 accumulators, 3 activations and a weight fill the 16 registers.
 constexpr int kTileRows = 3;
 constexpr int kTileWeights = 4;
-constexpr int kSumRows = 2;  // of attention, x 4 vectors of columns
+constexpr int kFloatFewRows = 15; // up to here weights stream by without being unpacked
+// Of attention's sums: 6 x 2 accumulators, two values and a weight.
+constexpr int kSumRows = 6;
+constexpr int kSumColumns = 2;
 
 struct V {
   static constexpr int kLanes = 8;
@@ -54,6 +57,17 @@ struct V {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+  // Four sums in the same order.
+  static void sum4(const F (&v)[4], float* to) {
+    __m128 s[4];
+    for (int i = 0; i < 4; ++i) {
+      s[i] = _mm_add_ps(_mm256_castps256_ps128(v[i]), _mm256_extractf128_ps(v[i], 1));
+    }
+    const __m128 first = _mm_add_ps(_mm_movelh_ps(s[0], s[1]), _mm_movehl_ps(s[1], s[0]));
+    const __m128 second = _mm_add_ps(_mm_movelh_ps(s[2], s[3]), _mm_movehl_ps(s[3], s[2]));
+    _mm_storeu_ps(to, _mm_add_ps(_mm_shuffle_ps(first, second, 0x88),
+                                 _mm_shuffle_ps(first, second, 0xdd)));
   }
 
   static float largest(F v) {

@@ -8,7 +8,10 @@ namespace {
 // 6 x 4 accumulators, 6 activations and a weight fill 31 of the 32 registers.
 constexpr int kTileRows = 6;
 constexpr int kTileWeights = 4;
-constexpr int kSumRows = 6;  // of attention, x 4 vectors of columns
+constexpr int kFloatFewRows = 6;  // up to here weights stream by without being unpacked
+// Of attention's sums: 6 x 4 accumulators, 4 values and a weight.
+constexpr int kSumRows = 6;
+constexpr int kSumColumns = 4;
 
 // Dot products without VNNI. VPMADDUBSW adds pairs with 16 bits: 4-bit codes (at most 24 x 127,
 // twice) and |w| (at most 128 x 127, twice) fit, unsigned bytes in general do not.

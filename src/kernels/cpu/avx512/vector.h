@@ -45,6 +45,9 @@ struct V {
   static F fma_sub_add(F a, F b, F c) { return _mm512_fmaddsub_ps(a, b, c); }
   static float first(F v) { return _mm512_cvtss_f32(v); }
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
+  static void sum4(const F (&v)[4], float* to) {
+    for (int i = 0; i < 4; ++i) to[i] = sum(v[i]);
+  }
   static float largest(F v) { return _mm512_reduce_max_ps(v); }
 
   // exp by 2^n * 2^f, f in [-0.5, 0.5]: relative error below 2e-7. Results under the smallest
