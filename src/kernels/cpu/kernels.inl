@@ -81,15 +81,46 @@ static void combine(const CombineArgs& a, int64_t begin, int64_t end) {
   }
 }
 
+// Prefetches what the next block will load, a share at each of `steps` calls.
+class NextBlock {
+ public:
+  NextBlock(const AttentionTile& a, int64_t steps)
+      : a_(a), row_lines_((a.pool_row_bytes + kLine - 1) / kLine), lines_(row_lines_ * a.next) {
+    share_ = (lines_ + steps - 1) / steps;
+  }
+  void fetch() {
+    for (int64_t n = 0; n < share_ && line_ < lines_; ++n, ++line_) {
+      const char* row = static_cast<const char*>(a_.pool) +
+                        a_.next_slots[line_ / row_lines_] * a_.pool_row_bytes;
+      __builtin_prefetch(row + line_ % row_lines_ * kLine, 0, 2);
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  const AttentionTile& a_;
+  int64_t row_lines_;
+  int64_t lines_;
+  int64_t share_;
+  int64_t line_ = 0;
+};
+
 // scores[q, j] = q . key_j for all positions of the block. A few queries stay in L1 while the keys
 // come from L2.
 static void attention_scores(const AttentionTile& a) {
   const F32Rows keys(static_cast<const float*>(a.keys), a.stride);
+  const int64_t steps = int64_t{a.queries + kInnerRows - 1} / kInnerRows *
+                        ((a.positions + kTileWeights - 1) / kTileWeights);
+  NextBlock next(a, steps);
   for (int32_t q = 0; q < a.queries; q += kInnerRows) {
     const int32_t some = a.queries - q < kInnerRows ? a.queries - q : kInnerRows;
     const Rows queries{static_cast<const float*>(a.q) + q * a.stride, a.stride, nullptr, some};
-    product_by_tiles(keys, a.positions, queries, a.latent + a.rope, a.scores + q * kKvBlock,
-                     kKvBlock, 1);
+    for (int32_t j = 0; j < a.positions; j += kTileWeights) {
+      const int32_t count = a.positions - j < kTileWeights ? a.positions - j : kTileWeights;
+      product_by_tiles(keys.from(j), count, queries, a.latent + a.rope,
+                       a.scores + q * kKvBlock + j, kKvBlock, 1);
+      next.fetch();
+    }
   }
 }
 
@@ -212,35 +243,57 @@ static void attention_query(const float* latent, int32_t n, const float* rope, i
   put(rope, rope_n, q + n);
 }
 
-static F kv_numbers(const KvLayer& kv, int64_t i, int n) {
-  switch (kv.format) {
-    case KvFormat::kF32:
-      return V::load_n(static_cast<const float*>(kv.data) + i, n);
-    case KvFormat::kBF16:
-      return Bf16::part(static_cast<const uint16_t*>(kv.data) + i, n);
-    case KvFormat::kF8E4M3:
-      return V::mul(f8_part(static_cast<const uint8_t*>(kv.data) + i, n), V::set1(kv.scale));
-    case KvFormat::kF8E5M2: {
-      alignas(32) uint16_t halves[16] = {};
-      for (int j = 0; j < n; ++j) {
-        halves[j] = static_cast<uint16_t>(static_cast<const uint8_t*>(kv.data)[i + j] << 8);
-      }
-      return V::mul(F16::full(halves), V::set1(kv.scale));
-    }
+// Numbers of the pool, a vector or n of them.
+struct F32Cache {
+  using Element = float;
+  static F full(const float* p) { return V::load(p); }
+  static F part(const float* p, int n) { return V::load_n(p, n); }
+};
+struct F8E4M3Cache {
+  using Element = uint8_t;
+  static F full(const uint8_t* p) { return f8_full(p); }
+  static F part(const uint8_t* p, int n) { return f8_part(p, n); }
+};
+struct F8E5M2Cache {
+  using Element = uint8_t;
+  static F full(const uint8_t* p) { return part(p, V::kLanes); }
+  static F part(const uint8_t* p, int n) {
+    alignas(32) uint16_t halves[16] = {};
+    for (int j = 0; j < n; ++j) halves[j] = static_cast<uint16_t>(p[j] << 8);
+    return F16::full(halves);
   }
-  return V::zero();
+};
+struct Bf16Cache : Bf16 {
+  using Element = uint16_t;
+};
+
+template <class Cache>
+static void load_positions(const KvLayer& kv, const int32_t* slots, int32_t n, void* keys,
+                           int64_t stride) {
+  constexpr bool kScaled = sizeof(typename Cache::Element) == 1;
+  const F scale = V::set1(kv.scale);
+  const int32_t width = kv.latent + kv.rope;
+  const auto scaled = [&](F v) { return kScaled ? V::mul(v, scale) : v; };
+  for (int32_t j = 0; j < n; ++j) {
+    float* key = static_cast<float*>(keys) + j * stride;
+    const auto* row = static_cast<const typename Cache::Element*>(kv.data) + int64_t{slots[j]} * width;
+    int32_t i = 0;
+    for (; i + V::kLanes <= width; i += V::kLanes) V::store(key + i, scaled(Cache::full(row + i)));
+    if (i < width) V::store_n(key + i, width - i, scaled(Cache::part(row + i, width - i)));
+  }
 }
 
 static void attention_load(const KvLayer& kv, const int32_t* slots, int32_t n, void* keys,
                            int64_t stride) {
-  const int32_t width = kv.latent + kv.rope;
-  for (int32_t j = 0; j < n; ++j) {
-    float* key = static_cast<float*>(keys) + j * stride;
-    const int64_t row = int64_t{slots[j]} * width;
-    for (int32_t i = 0; i < width; i += V::kLanes) {
-      const int count = width - i < V::kLanes ? width - i : V::kLanes;
-      V::store_n(key + i, count, kv_numbers(kv, row + i, count));
-    }
+  switch (kv.format) {
+    case KvFormat::kF32:
+      return load_positions<F32Cache>(kv, slots, n, keys, stride);
+    case KvFormat::kBF16:
+      return load_positions<Bf16Cache>(kv, slots, n, keys, stride);
+    case KvFormat::kF8E4M3:
+      return load_positions<F8E4M3Cache>(kv, slots, n, keys, stride);
+    case KvFormat::kF8E5M2:
+      return load_positions<F8E5M2Cache>(kv, slots, n, keys, stride);
   }
 }
 
