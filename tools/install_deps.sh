@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 purpose=${1:-build}
 
 build_packages=(g++ cmake ninja-build pkg-config ca-certificates libboost1.81-dev libsimdjson-dev
-  nlohmann-json3-dev libspdlog-dev libfmt-dev libssl-dev libyaml-cpp-dev zlib1g-dev prometheus-cpp-dev libgtest-dev libgmock-dev mold curl python3)
+  nlohmann-json3-dev libspdlog-dev libfmt-dev libssl-dev libyaml-cpp-dev zlib1g-dev prometheus-cpp-dev libgtest-dev libgmock-dev libsimde-dev mold curl python3)
 test_packages=(python3-venv npm)
 check_packages=(clang-format-19 binutils)
 fuzz_packages=(clang-19 libclang-rt-19-dev)

@@ -18,25 +18,36 @@ struct Target {
   void (*add)(Ops&);
 };
 
+// Where kernels are compiled against emulated instructions (tests/emulated), any host has AVX-512.
+#ifdef FATHOM_EMULATED
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
+
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("f16c");
 }
 bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return has_avx2() && (kEmulated || (__builtin_cpu_supports("avx512f") &&
+                                      __builtin_cpu_supports("avx512bw") &&
+                                      __builtin_cpu_supports("avx512dq") &&
+                                      __builtin_cpu_supports("avx512vl")));
 }
 bool has_avx512_vnni() {
-  return has_avx512() && __builtin_cpu_supports("avx512vnni");
+  return has_avx512() && (kEmulated || __builtin_cpu_supports("avx512vnni"));
 }
 bool has_avx512_bf16() {
-  return has_avx512_vnni() && __builtin_cpu_supports("avx512vbmi") &&
-         __builtin_cpu_supports("gfni") && __builtin_cpu_supports("avx512bf16");
+  return has_avx512_vnni() &&
+         (kEmulated || (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni") &&
+                        __builtin_cpu_supports("avx512bf16")));
 }
 
 // AMX-TILE and AMX-BF16 in the processor, and the kernel's leave to use the 8 kB of tile registers,
 // which Linux gives a process on request (arch_prctl ARCH_REQ_XCOMP_PERM).
 bool has_amx_bf16() {
+  if (kEmulated) return has_avx512_bf16();
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   constexpr unsigned kAmxBf16 = 1u << 22;

@@ -55,27 +55,7 @@ __attribute__((always_inline)) static inline void add_columns(const Loader& load
   }
 }
 
-// The scales of W weight rows, block by block of K. Sums are kept in units of the block at hand and
-// multiplied by the quotient of two scales in between: so they never leave their registers, where a
-// second sum of what came before would need as many again. Magnitudes below 2^-100, such as the 0 of
-// a block of zeros, count as 2^-100.
-template <int W>
-struct RunningScale {
-  static_assert(W <= 4);
-  __m128 current = _mm_set1_ps(1);
-
-  // What the sums so far must be multiplied by.
-  template <class Loader>
-  void next(const Loader& load, int32_t k_block, float (&factor)[4]) {
-    const auto of = [&](int j) { return j < W ? load.scale(j, k_block) : 1.0f; };
-    const __m128 scale = _mm_setr_ps(of(0), of(1), of(2), of(3));
-    const __m128 lowest = _mm_set1_ps(0x1p-100f);
-    const __m128 small = _mm_cmplt_ps(_mm_andnot_ps(_mm_set1_ps(-0.0f), scale), lowest);
-    const __m128 now = _mm_blendv_ps(scale, lowest, small);
-    _mm_storeu_ps(factor, _mm_div_ps(current, now));
-    current = now;
-  }
-};
+#include "kernels/cpu/running_scale.inl"
 
 // The outputs of one input row and of neighbouring weight rows, `apart` from each other.
 template <int W, class Loader>
@@ -107,7 +87,7 @@ static void dot_tile(const Loader& load, const float* const (&x)[R], int32_t k_e
     RunningScale<W> running;
     int32_t k_block = 0;
     for (int32_t k = 0; k < k_end; k += load.block, ++k_block) {
-      running.next(load, k_block, scale);
+      _mm_storeu_ps(scale, running.next(load, k_block));
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) {
         const F factor = V::set1(scale[j]);
@@ -277,9 +257,7 @@ static void next_scales(const Raw& raw, int32_t count, int32_t first, int32_t st
     if (first > 0) running.current = _mm_set1_ps(scales.current[j]);
     const int32_t first_block = first / raw.block;
     for (int32_t b = first_block; b * raw.block < stop; ++b) {
-      float factor[4];
-      running.next(from, b, factor);
-      scales.factor[b - first_block][j] = factor[0];
+      scales.factor[b - first_block][j] = _mm_cvtss_f32(running.next(from, b));
     }
     scales.current[j] = _mm_cvtss_f32(running.current);
   }

@@ -104,32 +104,15 @@ struct Panel {
   float scale(int j, int32_t k_block) const { return raw.scale(j, k_block); }
 };
 
-// The scales of a tile's weight rows, block by block of K. Sums are kept in units of the block at
-// hand and multiplied by the quotient of two scales in between: so they never leave their
-// registers, where a second sum of what came before would need as many again. A block of zeros may
-// have the scale 0: it is passed over.
-template <int W>
-struct RunningScale {
-  __m128 current = _mm_set1_ps(1);
+#include "kernels/cpu/running_scale.inl"
 
-  // What the sums so far must be multiplied by, row by row of the tile.
-  template <class Loader>
-  void next(const Loader& load, int32_t k_block, F (&factor)[4]) {
-    const auto of = [&](int j) { return j < W ? load.scale(j, k_block) : 0.0f; };
-    const __m128 scale = _mm_setr_ps(of(0), of(1), of(2), of(3));
-    const __m128 dead = _mm_cmpeq_ps(scale, _mm_setzero_ps());
-    const __m128 now = _mm_blendv_ps(scale, current, dead);
-    spread(_mm_div_ps(current, now), factor);
-    current = now;
-  }
-  static void spread(__m128 four, F (&out)[4]) {
-    const F all = _mm512_broadcast_f32x4(four);
-    out[0] = _mm512_permute_ps(all, 0x00);
-    out[1] = _mm512_permute_ps(all, 0x55);
-    out[2] = _mm512_permute_ps(all, 0xaa);
-    out[3] = _mm512_permute_ps(all, 0xff);
-  }
-};
+void spread(__m128 four, F (&out)[4]) {
+  const F all = _mm512_broadcast_f32x4(four);
+  out[0] = _mm512_permute_ps(all, 0x00);
+  out[1] = _mm512_permute_ps(all, 0x55);
+  out[2] = _mm512_permute_ps(all, 0xaa);
+  out[3] = _mm512_permute_ps(all, 0xff);
+}
 
 // A function of its own, or gcc moves the sums through the stack.
 template <int R, int W, class Loader>
@@ -160,7 +143,7 @@ template <int R, int W, class Loader>
     const int32_t stop = k0 + load.block < k_end ? k0 + load.block : k_end;
     if constexpr (Loader::kScaled) {
       F factor[4];
-      scale.next(load, k_block, factor);
+      spread(scale.next(load, k_block), factor);
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) {
 #pragma GCC unroll 8
