@@ -150,11 +150,11 @@ class Bench {
     return best;
   }
 
-  // The fastest multiply-adds that this target could use.
+  // The fastest multiply-adds that this target could use, but for AMX: those of AVX-512.
   double peak(ActivationFormat format) const {
     const std::string_view target = compute_.target();
-    const bool vnni = target == "avx512_vnni" || target == "avx512_bf16" || target == "amx_bf16";
-    const bool bf16 = target == "avx512_bf16" || target == "amx_bf16";
+    const bool bf16 = target == "avx512_bf16" || target.starts_with("amx");
+    const bool vnni = bf16 || target == "avx512_vnni";
     if (format == ActivationFormat::kI8 && vnni) return limits_.int8_ops_per_second;
     if (format == ActivationFormat::kBF16 && bf16) return limits_.bf16_flops_per_second;
     return limits_.fma_flops_per_second;

@@ -86,7 +86,7 @@ void Attention::plan(const AttentionArgs& a) {
     for (int32_t row = 0; row < sequence.rows; row += tile_rows) {
       const int32_t rows = std::min(tile_rows, sequence.rows - row);
       const int32_t seen = sequence.first_position + row + rows;
-      tiles_.push_back({s, row, rows, (seen + kKvBlock - 1) / kKvBlock, 0});
+      tiles_.push_back({s, row, rows, (seen + kKvBlock - 1) / kKvBlock});
     }
   }
   const int64_t queries = int64_t{tile_rows} * a.heads;
@@ -186,46 +186,51 @@ void Attention::run_tiles(const AttentionArgs& a) {
 void Attention::run_split(const AttentionArgs& a) {
   const int64_t latent = a.kv.latent;
   const int64_t max_queries = int64_t{std::max(1, kTileQueries / a.heads)} * a.heads;
-  units_.clear();
   int64_t blocks = 0;
-  for (const Tile& tile : tiles_) {
-    units_.push_back(blocks);
+  int64_t queries = 0;
+  int64_t pairs = 0;
+  for (Tile& tile : tiles_) {
+    tile.first_block = blocks;
+    tile.first_query = queries;
+    tile.first_partial = pairs;
     blocks += tile.blocks;
+    queries += tile.rows * a.heads;
+    pairs += int64_t{tile.blocks} * tile.rows * a.heads;
   }
-  // Per (tile, block): max and sum of each query, then its accumulator.
-  const int64_t unit_floats = max_queries * (2 + latent);
-  reserve(partials_, blocks * unit_floats * 4);
-  float* partials = partials_.as<float>();
+  // Of each pair: its accumulator, then of all pairs the largest scores and the sums.
+  reserve(partials_, pairs * (latent + 2) * 4);
+  float* acc = partials_.as<float>();
+  float* max = acc + pairs * latent;
+  float* sum = max + pairs;
+  const auto tile_of = [&](int64_t i, int64_t Tile::* first) -> const Tile& {
+    return *(std::ranges::upper_bound(tiles_, i, {}, first) - 1);
+  };
 
   // Contiguous shares: while a block is computed, the next one is prefetched.
   exec_.parallel(blocks, [&](Range r, int thread) {
-    for (int64_t unit = r.begin; unit < r.end; ++unit) {
-      const auto i = std::upper_bound(units_.begin(), units_.end(), unit) - units_.begin() - 1;
-      const Tile& tile = tiles_[static_cast<size_t>(i)];
-      Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, stride_);
-      float* p = partials + unit * unit_floats;
-      block(a, tile, static_cast<int32_t>(unit - units_[static_cast<size_t>(i)]), s, p,
-            p + max_queries, p + 2 * max_queries);
+    Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, stride_);
+    for (int64_t i = r.begin; i < r.end; ++i) {
+      const Tile& tile = tile_of(i, &Tile::first_block);
+      const int64_t b = i - tile.first_block;
+      const int64_t pair = tile.first_partial + b * tile.rows * a.heads;
+      block(a, tile, static_cast<int32_t>(b), s, max + pair, sum + pair, acc + pair * latent);
     }
   });
 
-  const int64_t total = static_cast<int64_t>(tiles_.size()) * max_queries;
-  exec_.parallel(total, [&](Range r, int thread) {
+  exec_.parallel(queries, [&](Range r, int thread) {
     Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, stride_);
-    for (int64_t unit = r.begin; unit < r.end; ++unit) {
-      const auto i = static_cast<size_t>(unit / max_queries);
-      const int32_t q = static_cast<int32_t>(unit % max_queries);
-      const Tile& tile = tiles_[i];
-      if (q >= tile.rows * a.heads) continue;
-      float max = -std::numeric_limits<float>::infinity();
-      float sum = 0;
+    for (int64_t i = r.begin; i < r.end; ++i) {
+      const Tile& tile = tile_of(i, &Tile::first_query);
+      const int64_t q = i - tile.first_query;
+      float merged_max = -std::numeric_limits<float>::infinity();
+      float merged_sum = 0;
       std::fill_n(s.state_acc, latent, 0.0f);
-      for (int32_t b = 0; b < tile.blocks; ++b) {
-        const float* p = partials + (units_[i] + b) * unit_floats;
-        ops_.attention_merge({&max, &sum, s.state_acc, p[q], p[max_queries + q],
-                              p + 2 * max_queries + q * latent, a.kv.latent});
+      for (int64_t b = 0; b < tile.blocks; ++b) {
+        const int64_t pair = tile.first_partial + b * tile.rows * a.heads + q;
+        ops_.attention_merge({&merged_max, &merged_sum, s.state_acc, max[pair], sum[pair],
+                              acc + pair * latent, a.kv.latent});
       }
-      finish(a, tile, q, sum, s.state_acc);
+      finish(a, tile, static_cast<int32_t>(q), merged_sum, s.state_acc);
     }
   });
 }

@@ -29,7 +29,10 @@ class Attention {
     int32_t row;  // first row in the sequence
     int32_t rows;
     int32_t blocks;  // of KV that its last row sees
-    int32_t first_partial;
+    // When split along the cache: what the tiles before it have.
+    int64_t first_block = 0;
+    int64_t first_query = 0;
+    int64_t first_partial = 0;  // (block, query) pairs
   };
   struct Scratch;
 
@@ -47,7 +50,6 @@ class Attention {
   const AttentionKernel* kernel_ = nullptr;  // of this run
   int64_t stride_ = 0;                       // of its rows, elements
   std::vector<Tile> tiles_;
-  std::vector<int64_t> units_;   // split: first unit of each tile
   std::vector<Buffer> threads_;  // scratch per thread
   Buffer partials_;
 };

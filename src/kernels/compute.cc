@@ -240,7 +240,8 @@ class CpuCompute final : public Compute {
       const int64_t begin = (unit - first_unit_[i]) * kMatmulPanelRows;
       const int64_t end =
           std::min<int64_t>((stop - first_unit_[i]) * kMatmulPanelRows, product.w.out);
-      kernel_of(product.w).run(product, begin, end, scratch_[static_cast<size_t>(thread)].data());
+      run_matmul(kernel_of(product.w), product, begin, end,
+                 scratch_[static_cast<size_t>(thread)].data());
       unit = stop;
     }
   }

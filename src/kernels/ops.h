@@ -1,7 +1,7 @@
 // The table of kernels of one target. A kernel computes units [begin, end) of its operation and
 // nothing else: no threads, no allocation, no errors. Any split of the units gives the same bits.
 //
-// Files compiled with ISA flags include this, so it holds plain data only.
+// Files compiled with ISA flags include this, so it holds plain data and static functions only.
 #pragma once
 
 #include <cstdint>
@@ -33,13 +33,21 @@ struct MatmulKernel {
   ActivationFormat activation = ActivationFormat::kF32;
   // Units are rows of w. scratch: matmul_scratch_bytes(), private to the calling thread.
   void (*run)(const MatmulArgs& args, int64_t begin, int64_t end, void* scratch) = nullptr;
+  // Of products with at least this many rows another one may be faster. It gives the same bits.
+  int32_t many = 0x7fffffff;
+  void (*run_many)(const MatmulArgs& args, int64_t begin, int64_t end, void* scratch) = nullptr;
 };
-// Weight rows that a kernel unpacks at a time; a product is split into units of this many.
+static inline void run_matmul(const MatmulKernel& kernel, const MatmulArgs& args, int64_t begin,
+                              int64_t end, void* scratch) {
+  (args.rows < kernel.many ? kernel.run : kernel.run_many)(args, begin, end, scratch);
+}
+
+// A product is split into units of this many weight rows.
 inline constexpr int64_t kMatmulPanelRows = 16;
 // Input rows that a kernel may put into its own order at a time.
 inline constexpr int64_t kMatmulRowBlock = 144;
-// Scratch of one thread: a panel as FP32 (or two of BF16 tiles, each block of K padded), a block of
-// input rows, and room for sums.
+// Scratch of one thread: 32 weight rows as FP32 (or as BF16 tiles, each block of K, at least 16
+// columns, padded to 32), a block of input rows, and room for sums.
 inline constexpr int64_t matmul_scratch_bytes(int64_t widest_in) {
   return (2 * widest_in + 64) * 4 * kMatmulPanelRows + (widest_in + 96) * 4 * kMatmulRowBlock +
          (1 << 20);
@@ -136,5 +144,6 @@ void add_avx512(Ops& ops);
 void add_avx512_vnni(Ops& ops);
 void add_avx512_bf16(Ops& ops);
 void add_amx_bf16(Ops& ops);
+void add_amx_int8(Ops& ops);
 
 }  // namespace fathom

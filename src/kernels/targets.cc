@@ -30,10 +30,9 @@ bool has_avx2() {
          __builtin_cpu_supports("f16c");
 }
 bool has_avx512() {
-  return has_avx2() && (kEmulated || (__builtin_cpu_supports("avx512f") &&
-                                      __builtin_cpu_supports("avx512bw") &&
-                                      __builtin_cpu_supports("avx512dq") &&
-                                      __builtin_cpu_supports("avx512vl")));
+  return has_avx2() &&
+         (kEmulated || (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")));
 }
 bool has_avx512_vnni() {
   return has_avx512() && (kEmulated || __builtin_cpu_supports("avx512vnni"));
@@ -44,18 +43,25 @@ bool has_avx512_bf16() {
                         __builtin_cpu_supports("avx512bf16")));
 }
 
-// AMX-TILE and AMX-BF16 in the processor, and the kernel's leave to use the 8 kB of tile registers,
-// which Linux gives a process on request (arch_prctl ARCH_REQ_XCOMP_PERM).
-bool has_amx_bf16() {
+// AMX-TILE and the wanted bits of CPUID 7 in the processor, and the kernel's leave to use the 8 kB
+// of tile registers, which Linux gives a process on request (arch_prctl ARCH_REQ_XCOMP_PERM).
+bool has_amx(unsigned wanted) {
   if (kEmulated) return has_avx512_bf16();
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-  constexpr unsigned kAmxBf16 = 1u << 22;
   constexpr unsigned kAmxTile = 1u << 24;
-  if ((d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
+  if ((d & wanted) != wanted || (d & kAmxTile) == 0) return false;
   constexpr long kRequestPermission = 0x1023;
   constexpr long kTileData = 18;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+constexpr unsigned kAmxBf16 = 1u << 22;
+constexpr unsigned kAmxInt8 = 1u << 25;
+bool has_amx_bf16() {
+  return has_amx(kAmxBf16);
+}
+bool has_amx_int8() {
+  return has_amx(kAmxBf16 | kAmxInt8);
 }
 
 // Weakest first: a target's table is those of all before it, each adding what it improves.
@@ -66,6 +72,7 @@ constexpr Target kTargets[] = {
     {"avx512_vnni", has_avx512_vnni, add_avx512_vnni},
     {"avx512_bf16", has_avx512_bf16, add_avx512_bf16},
     {"amx_bf16", has_amx_bf16, add_amx_bf16},
+    {"amx_int8", has_amx_int8, add_amx_int8},
 };
 
 }  // namespace

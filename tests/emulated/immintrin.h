@@ -1,6 +1,7 @@
 // AVX-512 and AMX intrinsics for machines that have neither: SIMDe's, and what SIMDe lacks. Kernels
-// that are compiled with this folder before the compiler's own headers run anywhere, slowly, and
-// compute what the instructions compute.
+// that are compiled with this folder before the compiler's own headers run anywhere, slowly. They
+// compute what the instructions compute, but that BF16 products are added up in another order and
+// keep denormals. Tiles that the processor would refuse end the program.
 #pragma once
 #include_next <immintrin.h>
 
@@ -86,13 +87,24 @@ struct Tile {
 };
 inline thread_local Tile tiles[8];
 
+inline void demand(bool condition) {
+  if (!condition) __builtin_trap();
+}
 inline void tile_configure(const void* config) {
   const auto* bytes = static_cast<const unsigned char*>(config);
+  demand(bytes[0] == 1);  // palette
+  for (int i = 1; i < 16; ++i) demand(bytes[i] == 0);
   for (int t = 0; t < 8; ++t) {
     unsigned short row_bytes;
     __builtin_memcpy(&row_bytes, bytes + 16 + 2 * t, 2);
+    demand(bytes[48 + t] <= 16 && row_bytes <= 64);
     tiles[t] = {bytes[48 + t], row_bytes, {}};
   }
+}
+inline void demand_shapes(int c, int a, int b) {
+  demand(tiles[a].row_bytes % 4 == 0 && tiles[a].row_bytes / 4 == tiles[b].rows);
+  demand(tiles[b].row_bytes == tiles[c].row_bytes && tiles[a].rows == tiles[c].rows);
+  demand(tiles[c].rows > 0 && tiles[c].row_bytes > 0 && tiles[b].rows > 0);
 }
 inline void tile_zero(int t) {
   __builtin_memset(tiles[t].data, 0, sizeof tiles[t].data);
@@ -110,8 +122,26 @@ inline void tile_store(int t, void* base, long stride) {
                      static_cast<unsigned>(tiles[t].row_bytes));
   }
 }
+// c[m][n] += a[m][4k + i] * b[k][4n + i], i = 0 ... 3
+inline void tile_dot_int8(int c, int a, int b) {
+  demand_shapes(c, a, b);
+  const auto code = [](int t, int row, int i) {
+    return static_cast<int>(static_cast<signed char>(tiles[t].data[row][i]));
+  };
+  for (int m = 0; m < tiles[c].rows; ++m) {
+    for (int n = 0; n < tiles[c].row_bytes / 4; ++n) {
+      int sum;
+      __builtin_memcpy(&sum, tiles[c].data[m] + 4 * n, 4);
+      for (int k = 0; k < tiles[a].row_bytes; ++k) {
+        sum += code(a, m, k) * code(b, k / 4, 4 * n + k % 4);
+      }
+      __builtin_memcpy(tiles[c].data[m] + 4 * n, &sum, 4);
+    }
+  }
+}
 // c[m][n] += a[m][2k] * b[k][2n] + a[m][2k + 1] * b[k][2n + 1]
 inline void tile_dot_bf16(int c, int a, int b) {
+  demand_shapes(c, a, b);
   const auto number = [](int t, int row, int i) {
     unsigned short half;
     __builtin_memcpy(&half, tiles[t].data[row] + 2 * i, 2);
@@ -195,9 +225,11 @@ inline void tile_dot_bf16(int c, int a, int b) {
 #undef _tile_stored
 #undef _tile_zero
 #undef _tile_dpbf16ps
+#undef _tile_dpbssd
 #define _tile_loadconfig(config) fathom::emulated::tile_configure(config)
 #define _tile_loadd(t, base, stride) fathom::emulated::tile_load(t, base, stride)
 #define _tile_stored(t, base, stride) fathom::emulated::tile_store(t, base, stride)
 #define _tile_zero(t) fathom::emulated::tile_zero(t)
 #define _tile_dpbf16ps(c, a, b) fathom::emulated::tile_dot_bf16(c, a, b)
+#define _tile_dpbssd(c, a, b) fathom::emulated::tile_dot_int8(c, a, b)
 #define _tile_release()

@@ -224,12 +224,11 @@ struct GroupScales {
   float current[kGroup];
 };
 
-// A piece of weight rows unpacked: FP32 in units of 1 / kUnit and in the order in which the format
-// unpacks, its scales still apart.
+// A piece of weight rows unpacked: FP32 in units of 1 / Raw::kUnit and in the order in which the
+// format unpacks, its scales still apart.
 template <class Raw>
 struct Piece {
   static constexpr bool kScaled = Raw::kScaled;
-  static constexpr float kUnit = Raw::kUnit;
   static constexpr int kTogether = 1;
   using Watch = NoWatch;
   const float* rows;
@@ -376,8 +375,8 @@ __attribute__((noinline)) static void matmul(const MatmulArgs& a, int64_t begin,
                            rows.apart);
         },
         [&](const Spread& rows, int64_t count) {
-          product_by_tiles(Raw(a.w, rows), static_cast<int32_t>(count), x, a.w.in,
-                           a.y + rows.first, a.y_stride, 1);
+          product_by_tiles(Raw(a.w, rows), static_cast<int32_t>(count), x, a.w.in, a.y + rows.first,
+                           a.y_stride, 1);
         });
     return;
   }
@@ -413,7 +412,6 @@ struct F32Rows {
   F32Rows from(int32_t j) const { return {data + j * stride, stride}; }
   F full(int j, int32_t k, int32_t) const { return V::load(data + j * stride + k); }
   F part(int j, int32_t k, int n, int32_t) const { return V::load_n(data + j * stride + k, n); }
-  float scale(int, int32_t) const { return 1; }
   bool has_nan(int, int32_t, int32_t) const { return false; }
 };
 
@@ -436,18 +434,17 @@ struct HalfRows {
   F part(int j, int32_t k, int n, int32_t) const { return Convert::part(data + j * stride + k, n); }
   // In the next row, which is unpacked next.
   void prefetch(int32_t k) const { __builtin_prefetch(data + stride + k); }
-  float scale(int, int32_t) const { return 1; }
   bool has_nan(int, int32_t, int32_t) const { return false; }
 };
 
-// Codes with one scale per block; a block's partial sum is multiplied once. Decode gives the codes
-// of a row as numbers.
+// Codes with one scale per block (RunningScale). Decode gives the codes of a row as numbers.
 template <class Decode>
 struct CodedRows {
   static constexpr bool kScaled = true;
   static constexpr bool kF8 = Decode::kFormat == WeightFormat::kF8;
   static constexpr float kUnit = kF8 ? F8::kUnit : 1;  // what a sum is multiplied by at its end
   static constexpr int kTogether = kF8 ? F8::kTogether : 1;
+  static constexpr int kCodesPerByte = kF8 || Decode::kFormat == WeightFormat::kI8 ? 1 : 2;
   using Watch = typename Decode::Watch;
   static constexpr bool kPacked = true;
   const MatrixView& w;
@@ -484,7 +481,7 @@ struct CodedRows {
     for (; k < k_end; ++k) found |= (codes[j * stride + k] & 0x7f) == 0x7f;
     return found;
   }
-  void prefetch(int32_t k) const { __builtin_prefetch(codes + stride + k); }
+  void prefetch(int32_t k) const { __builtin_prefetch(codes + stride + k / kCodesPerByte); }
   float zero(int j, int32_t b) const {
     return Decode::kFormat == WeightFormat::kI4 && w.zero ? zeros[j][b] : 8.0f;
   }

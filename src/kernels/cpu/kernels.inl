@@ -90,8 +90,8 @@ class NextBlock {
   }
   void fetch() {
     for (int64_t n = 0; n < share_ && line_ < lines_; ++n, ++line_) {
-      const char* row = static_cast<const char*>(a_.pool) +
-                        a_.next_slots[line_ / row_lines_] * a_.pool_row_bytes;
+      const char* row =
+          static_cast<const char*>(a_.pool) + a_.next_slots[line_ / row_lines_] * a_.pool_row_bytes;
       __builtin_prefetch(row + line_ % row_lines_ * kLine, 0, 2);
     }
   }
@@ -117,8 +117,8 @@ static void attention_scores(const AttentionTile& a) {
     const Rows queries{static_cast<const float*>(a.q) + q * a.stride, a.stride, nullptr, some};
     for (int32_t j = 0; j < a.positions; j += kTileWeights) {
       const int32_t count = a.positions - j < kTileWeights ? a.positions - j : kTileWeights;
-      product_by_tiles(keys.from(j), count, queries, a.latent + a.rope,
-                       a.scores + q * kKvBlock + j, kKvBlock, 1);
+      product_by_tiles(keys.from(j), count, queries, a.latent + a.rope, a.scores + q * kKvBlock + j,
+                       kKvBlock, 1);
       next.fetch();
     }
   }
@@ -276,7 +276,8 @@ static void load_positions(const KvLayer& kv, const int32_t* slots, int32_t n, v
   const auto scaled = [&](F v) { return kScaled ? V::mul(v, scale) : v; };
   for (int32_t j = 0; j < n; ++j) {
     float* key = static_cast<float*>(keys) + j * stride;
-    const auto* row = static_cast<const typename Cache::Element*>(kv.data) + int64_t{slots[j]} * width;
+    const auto* row =
+        static_cast<const typename Cache::Element*>(kv.data) + int64_t{slots[j]} * width;
     int32_t i = 0;
     for (; i + V::kLanes <= width; i += V::kLanes) V::store(key + i, scaled(Cache::full(row + i)));
     if (i < width) V::store_n(key + i, width - i, scaled(Cache::part(row + i, width - i)));

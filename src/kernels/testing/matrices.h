@@ -1,13 +1,18 @@
 // Random rows and weight matrices in every stored format. For tests only.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "kernels/ops.h"
 #include "kernels/weight_value.h"
 
@@ -27,16 +32,37 @@ inline const char* name_of(WeightFormat format) {
   return kNames[static_cast<int>(format)];
 }
 
+// Bytes that end where readable memory ends: whoever reads on is killed.
+class GuardedBytes {
+ public:
+  explicit GuardedBytes(size_t size) {
+    constexpr size_t kPage = 4096;
+    const size_t readable = (size + kPage - 1) / kPage * kPage;
+    void* pages =
+        mmap(nullptr, readable + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(pages != MAP_FAILED);
+    auto* first = static_cast<uint8_t*>(pages);
+    CHECK(mprotect(first + readable, kPage, PROT_NONE) == 0);
+    pages_ = {first, [length = readable + kPage](uint8_t* p) { munmap(p, length); }};
+    bytes_ = {first + readable - size, size};
+  }
+  std::span<uint8_t> bytes() const { return bytes_; }
+
+ private:
+  std::shared_ptr<uint8_t> pages_;
+  std::span<uint8_t> bytes_;
+};
+
 // A matrix of random numbers and its memory. block: columns (and, for kF8 and kI8, rows) that share
 // a scale; kI4 takes the largest group size up to it; block_out overrides the rows.
 class RandomMatrix {
  public:
   RandomMatrix(WeightFormat format, int32_t out, int32_t in, uint32_t seed, int32_t block = 128,
-               int32_t block_out = 0) {
+               int32_t block_out = 0)
+      : view{.data = nullptr, .out = out, .in = in, .format = format},
+        data_(static_cast<size_t>(view.bytes())) {
     std::mt19937 engine(seed);
-    view = {.data = nullptr, .out = out, .in = in, .format = format};
-    data_.resize(static_cast<size_t>(view.bytes()) + 64);
-    view.data = data_.data();
+    view.data = codes();
     const auto count = static_cast<size_t>(out) * static_cast<size_t>(in);
     std::normal_distribution<float> normal;
     switch (format) {
@@ -57,7 +83,7 @@ class RandomMatrix {
         return;
       case WeightFormat::kF8:
         random_codes(engine);
-        for (uint8_t& code : data_) code = (code & 0x7f) == 0x7f ? 0x38 : code;  // no NaN
+        for (uint8_t& code : data_.bytes()) code = (code & 0x7f) == 0x7f ? 0x38 : code;  // no NaN
         random_scales(engine, block_out ? block_out : block, block);
         return;
       case WeightFormat::kI8:
@@ -85,13 +111,13 @@ class RandomMatrix {
 
   float at(int64_t row, int64_t column) const { return weight_value(view, row, column); }
 
-  uint8_t* codes() { return data_.data(); }
+  uint8_t* codes() { return data_.bytes().data(); }
 
   MatrixView view;
 
  private:
   void random_codes(std::mt19937& engine) {
-    for (uint8_t& code : data_) code = static_cast<uint8_t>(engine());
+    for (uint8_t& code : data_.bytes()) code = static_cast<uint8_t>(engine());
   }
   void random_scales(std::mt19937& engine, int32_t block_out, int32_t block_in) {
     view.block_out = block_out;
@@ -104,7 +130,7 @@ class RandomMatrix {
     view.scale = scales_.data();
   }
 
-  std::vector<uint8_t> data_;
+  GuardedBytes data_;
   std::vector<float> scales_;
   std::vector<float> zeros_;
   std::vector<uint8_t> scales8_;

@@ -4,49 +4,42 @@
 // operand, packed per call: B[pair][row] holds two neighbouring K of one row. Every element of a
 // result tile goes through the same chain of sums (K from 0 in steps of 32, per block of K when
 // scaled), whatever the number of columns; so one row gives the same bits as a thousand.
-#include "kernels/cpu/amx_bf16/pack.h"
+#include "kernels/cpu/amx/tiles.h"
 #include "kernels/cpu/avx512_bf16/f8.h"
 
 namespace fathom::amx_bf16 {
 namespace {
 
-constexpr int kRows = 16;     // of a tile: weight rows
-constexpr int kColumns = 16;  // of a tile: activation rows
-constexpr int kStep = 32;     // K per tile product
+using amx::ActivationTile;
+using amx::kColumns;
+using amx::kRows;
+constexpr int kStep = 32;  // K per tile product
 // Packed activations stay in L2 while the weights pass by.
 constexpr int64_t kPackedBytes = 1 << 20;
 
-// Tile registers: results C[a][b] are 0 ... 3, weights 4 and 5, activations 6 and 7.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-
-  void set(int tile, int tile_rows, int bytes) {
-    rows[tile] = static_cast<uint8_t>(tile_rows);
-    row_bytes[tile] = static_cast<uint16_t>(bytes);
-  }
-};
-
-// gcc's tile intrinsics do not say that they read memory: what was written must be there before
-// them.
-inline void publish(const void* written) {
-  asm volatile("" : : "r"(written) : "memory");
+// Tile products that a block of K takes: 32 K each, the last one padded.
+int64_t steps_per_block(const MatrixView& w) {
+  const int32_t block = w.block_in < w.in ? w.block_in : w.in;
+  return (block + kStep - 1) / kStep;
 }
 
-// For activation tiles of n0 and n1 rows (n1 may be 0: one tile).
-void configure(int n0, int n1) {
-  TileConfig config;
-  const int columns[2] = {n0, n1 > 0 ? n1 : n0};
-  for (int a = 0; a < 2; ++a) {
-    for (int b = 0; b < 2; ++b) config.set(2 * a + b, kRows, 4 * columns[b]);
-    config.set(4 + a, kRows, 64);
-  }
-  for (int b = 0; b < 2; ++b) config.set(6 + b, 16, 4 * columns[b]);
-  publish(&config);
-  _tile_loadconfig(&config);
+// Tile products that a row of w takes.
+int64_t padded_steps(const MatrixView& w) {
+  if (w.format != WeightFormat::kF8) return (w.in + kStep - 1) / kStep;
+  return (w.in + w.block_in - 1) / w.block_in * steps_per_block(w);
+}
+
+// Pairs of K of a packed row, with room for the last step of a block that starts anywhere.
+int64_t packed_pairs(int32_t in) {
+  return ((in + 31) / 32 + 1) * 16;
+}
+
+// Rows [t, t + n) of x to packed[pair][n]; zeros behind their end. Rows of x are padded with zeros
+// to a multiple of 32.
+void pack(const MatmulArgs& a, int32_t t, int32_t n, int64_t pairs, uint32_t* packed) {
+  const int64_t stored = (a.w.in + 31) / 32 * 16;
+  amx::pack_words(a, a.x_stride / 2, t, n, stored, packed);
+  __builtin_memset(packed + stored * n, 0, static_cast<size_t>((pairs - stored) * n) * 4);
 }
 
 // 16 weight rows as tiles: from memory where a whole tile lies there, else from a padded copy.
@@ -57,20 +50,13 @@ struct WeightTiles {
   const uint16_t* at(int64_t i) const { return data + i * step; }
 };
 
-// One column of activation tiles: n rows, packed.
-struct ActivationTile {
-  const uint32_t* pairs;  // [K / 2][n]
-  int32_t first;          // row of the product
-  int32_t n;
-};
-
 // C[a][b] += W[a] . X[b] over steps [begin, end).
 template <int A, int B>
 inline void multiply(const WeightTiles (&w)[2], const ActivationTile (&x)[2], int64_t begin,
                      int64_t end, int64_t first_pair) {
-  publish(&w);
-  const uint32_t* b0 = x[0].pairs + first_pair * x[0].n;
-  const uint32_t* b1 = B > 1 ? x[1].pairs + first_pair * x[1].n : nullptr;
+  amx::publish(&w);
+  const uint32_t* b0 = x[0].words + first_pair * x[0].n;
+  const uint32_t* b1 = B > 1 ? x[1].words + first_pair * x[1].n : nullptr;
   for (int64_t i = begin; i < end; ++i) {
     _tile_loadd(6, b0, 4 * x[0].n);
     b0 += 16 * x[0].n;
@@ -89,23 +75,6 @@ inline void multiply(const WeightTiles (&w)[2], const ActivationTile (&x)[2], in
   }
 }
 
-template <int A, int B>
-inline void zero_results() {
-  _tile_zero(0);
-  if constexpr (B > 1) _tile_zero(1);
-  if constexpr (A > 1) _tile_zero(2);
-  if constexpr (A > 1 && B > 1) _tile_zero(3);
-}
-
-// Result tiles to memory: [a][b][weight row][16].
-template <int A, int B>
-inline void store_results(float (&c)[2][2][kRows][kColumns]) {
-  _tile_stored(0, c[0][0], 64);
-  if constexpr (B > 1) _tile_stored(1, c[0][1], 64);
-  if constexpr (A > 1) _tile_stored(2, c[1][0], 64);
-  if constexpr (A > 1 && B > 1) _tile_stored(3, c[1][1], 64);
-}
-
 // total += scale x the block's sums, for each weight row. scales: of the rows, for block 0 of K.
 void add_scaled(const float* const* scales, int32_t count, int64_t k_block,
                 const float (&block)[kRows][kColumns], float (&total)[kRows][kColumns]) {
@@ -113,18 +82,6 @@ void add_scaled(const float* const* scales, int32_t count, int64_t k_block,
     const __m512 scale = _mm512_set1_ps(scales[i][k_block]);
     const __m512 sum = _mm512_fmadd_ps(scale, _mm512_load_ps(block[i]), _mm512_load_ps(total[i]));
     _mm512_store_ps(total[i], sum);
-  }
-}
-
-// y[row, n ... n + count) of the tile's rows, from [weight row][activation row].
-void write_rows(const MatmulArgs& a, int64_t n, int32_t count, const ActivationTile& x,
-                const float (&c)[kRows][kColumns]) {
-  alignas(64) uint32_t rows[16][16];
-  transpose(reinterpret_cast<const uint32_t*>(c), 16, rows);
-  const auto mask = static_cast<__mmask16>((1u << count) - 1u);
-  for (int32_t t = 0; t < x.n; ++t) {
-    _mm512_mask_storeu_epi32(a.y + (x.first + t) * a.y_stride + n, mask,
-                             _mm512_load_si512(rows[t]));
   }
 }
 
@@ -137,7 +94,7 @@ struct Panel {
   uint16_t* scratch[2];            // where the tiles lie
   const float* scales[2 * kRows];  // of each row, for block 0 of K
   bool unpacked = false;           // the tiles hold all blocks
-  int32_t rows_of(int a) const { return a == 0 ? (count < kRows ? count : kRows) : count - kRows; }
+  int32_t rows_of(int tile) const { return amx::rows_of_tile(count, tile); }
 };
 
 // Where to prefetch from for weight row `row` at k: further on, and from the row's end to the row
@@ -174,14 +131,14 @@ void unpack_block(const MatrixView& w, const Panel& panel, int i, int64_t b) {
   }
 }
 
-using Results = float[2][2][kRows][kColumns];
+using Results = amx::Results<float>;
 
 template <int A, int B>
 void plain_results(const MatrixView& w, const Panel& panel, const ActivationTile (&x)[2],
                    Results& total) {
-  zero_results<A, B>();
+  amx::zero_results<A, B>();
   multiply<A, B>(panel.tiles, x, 0, (w.in + kStep - 1) / kStep, 0);
-  store_results<A, B>(total);
+  amx::store_results<A, B>(total);
 }
 
 template <int A, int B>
@@ -197,11 +154,11 @@ void scaled_results(const MatrixView& w, const Panel& panel, const ActivationTil
   unpack(0);
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t left = (w.in - b * w.block_in + kStep - 1) / kStep;
-    zero_results<A, B>();
+    amx::zero_results<A, B>();
     multiply<A, B>(panel.tiles, x, b * steps, b * steps + (left < steps ? left : steps),
                    b * w.block_in / 2);
     if (b + 1 < blocks) unpack(b + 1);  // while the tiles multiply
-    store_results<A, B>(block);
+    amx::store_results<A, B>(block);
     for (int i = 0; i < A; ++i) {
       for (int j = 0; j < B; ++j) {
         add_scaled(panel.scales + kRows * i, panel.rows_of(i), b, block[i][j], total[i][j]);
@@ -220,7 +177,7 @@ void results(const MatmulArgs& a, const Panel& panel, const ActivationTile (&x)[
   }
   for (int i = 0; i < A; ++i) {
     for (int j = 0; j < B; ++j) {
-      write_rows(a, panel.n + kRows * i, panel.rows_of(i), x[j], total[i][j]);
+      amx::write_rows(a, panel.n + kRows * i, panel.rows_of(i), x[j], total[i][j]);
     }
   }
 }
@@ -291,7 +248,7 @@ void row_block(const MatmulArgs& a, int64_t begin, int64_t end, int32_t first, i
       const bool two = t + kColumns < last;
       const ActivationTile x[2] = {tile_at(t), two ? tile_at(t + kColumns) : ActivationTile{}};
       const int wanted = x[0].n * 32 + x[1].n;
-      if (wanted != shape) configure(x[0].n, x[1].n);
+      if (wanted != shape) amx::configure(x[0].n, x[1].n, 2 * kStep);
       shape = wanted;
       panel_rows<Weights::kScaled>(a, panel, x);
       panel.unpacked = true;

@@ -12,7 +12,7 @@ using F = __m256;
 // 3 x 4 accumulators, 3 activations and a weight fill the 16 registers.
 constexpr int kTileRows = 3;
 constexpr int kTileWeights = 4;
-constexpr int kFloatFewRows = 15; // up to here weights stream by without being unpacked
+constexpr int kFloatFewRows = 15;  // up to here weights stream by without being unpacked
 // Of attention's sums: 6 x 2 accumulators, two values and a weight.
 constexpr int kSumRows = 6;
 constexpr int kSumColumns = 2;
@@ -66,8 +66,8 @@ struct V {
     }
     const __m128 first = _mm_add_ps(_mm_movelh_ps(s[0], s[1]), _mm_movehl_ps(s[1], s[0]));
     const __m128 second = _mm_add_ps(_mm_movelh_ps(s[2], s[3]), _mm_movehl_ps(s[3], s[2]));
-    _mm_storeu_ps(to, _mm_add_ps(_mm_shuffle_ps(first, second, 0x88),
-                                 _mm_shuffle_ps(first, second, 0xdd)));
+    _mm_storeu_ps(
+        to, _mm_add_ps(_mm_shuffle_ps(first, second, 0x88), _mm_shuffle_ps(first, second, 0xdd)));
   }
 
   static float largest(F v) {

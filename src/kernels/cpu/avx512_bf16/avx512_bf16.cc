@@ -48,7 +48,6 @@ struct Bf16Rows {
   B part(int j, int32_t k, int n) const {
     return (B)_mm512_maskz_loadu_epi16(mask(n), data + j * stride + k);
   }
-  float scale(int, int32_t) const { return 1; }
 };
 
 struct F8Rows {
