@@ -11,7 +11,9 @@
 #include <simde/x86/fma.h>
 #include <simde/x86/gfni.h>
 
+// Internal linkage: these are compiled with flags that the rest of a program lacks.
 namespace fathom::emulated {
+namespace {
 
 // Vectors as arrays of their lanes.
 template <class T, class Vector>
@@ -85,7 +87,7 @@ struct Tile {
   int row_bytes;
   unsigned char data[16][64];
 };
-inline thread_local Tile tiles[8];
+thread_local Tile tiles[8];
 
 inline void demand(bool condition) {
   if (!condition) __builtin_trap();
@@ -164,6 +166,7 @@ inline void tile_dot_bf16(int c, int a, int b) {
   }
 }
 
+}  // namespace
 }  // namespace fathom::emulated
 
 #define _mm_maskz_loadu_epi8(m, p) (fathom::emulated::load<char, __m128i>(m, p))
