@@ -82,10 +82,7 @@ class CpuCompute final : public Compute {
   }
 
   const MatmulKernel& kernel_of(const MatrixView& w) const {
-    const MatmulKernel& fastest = ops_.matmul[static_cast<size_t>(w.format)];
-    const bool wanted = activations_ == Activations::kFastest &&
-                        (fastest.activation != ActivationFormat::kI8 || takes_integers(w));
-    return wanted ? fastest : ops_.float_matmul[static_cast<size_t>(w.format)];
+    return matmul_kernel(ops_, w, activations_ == Activations::kFastest);
   }
 
   void clear() {

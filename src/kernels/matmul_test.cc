@@ -48,10 +48,7 @@ class Matmul : public testing::TestWithParam<Setup> {
     return y;
   }
   const MatmulKernel& kernel_for(const MatrixView& w) const {
-    const auto f = static_cast<size_t>(w.format);
-    const bool fastest = GetParam().activations == Activations::kFastest &&
-                         (ops_.matmul[f].activation != ActivationFormat::kI8 || takes_integers(w));
-    return fastest ? ops_.matmul[f] : ops_.float_matmul[f];
+    return matmul_kernel(ops_, w, GetParam().activations == Activations::kFastest);
   }
   // The numbers that the kernel sees when it is given x.
   std::vector<double> as_seen(const MatrixView& w, const std::vector<float>& x,
@@ -116,6 +113,7 @@ constexpr Shape kShapes[] = {
     {150, 40, 1100, 128},
     {20, 36, 1500, 600},
     {20, 36, 700, 8, 1},
+    {20, 36, 693, 7, 1},
 };
 
 // |error| of a sum in any order of n FP32 fused multiply-adds is below n * 2^-24 * sum |x w|; a

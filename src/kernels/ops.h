@@ -137,6 +137,19 @@ struct Ops {
   void (*attention_merge)(const AttentionMerge&);
 };
 
+// The kernel that multiplies by w: the fastest of its format where that takes the matrix. Integer
+// ones want units of certain widths; those that widen FP8 to BF16 pad each block to their vectors,
+// so that narrow blocks would outgrow their scratch.
+static inline const MatmulKernel& matmul_kernel(const Ops& ops, const MatrixView& w, bool fastest) {
+  const auto f = static_cast<int>(w.format);
+  const ActivationFormat form = ops.matmul[f].activation;
+  const bool narrow = w.block_in % 16 != 0 && w.block_in < w.in;
+  const bool takes = form == ActivationFormat::kI8     ? takes_integers(w)
+                     : form == ActivationFormat::kBF16 ? w.format != WeightFormat::kF8 || !narrow
+                                                       : true;
+  return fastest && takes ? ops.matmul[f] : ops.float_matmul[f];
+}
+
 // Each target fills only what it improves; the rest stays from the weaker one before it.
 void add_scalar(Ops& ops);
 void add_avx2(Ops& ops);

@@ -9,7 +9,6 @@
 #include <simde/x86/avx512.h>
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
-#include <simde/x86/gfni.h>
 
 // Internal linkage: these are compiled with flags that the rest of a program lacks.
 namespace fathom::emulated {

@@ -1,6 +1,6 @@
 // FP32 kernels of the SIMD targets, written once over a vector type V and compiled in each target's
 // own namespace with its own flags. Include after V and the weight loaders are defined, and
-// kernels/streams.h.
+// kernels/streams.h and kernels/cpu/next_block.h.
 
 // Everything here is static: a function of this file must never be shared between targets.
 
@@ -81,45 +81,20 @@ static void combine(const CombineArgs& a, int64_t begin, int64_t end) {
   }
 }
 
-// Prefetches what the next block will load, a share at each of `steps` calls.
-class NextBlock {
- public:
-  NextBlock(const AttentionTile& a, int64_t steps)
-      : a_(a), row_lines_((a.pool_row_bytes + kLine - 1) / kLine), lines_(row_lines_ * a.next) {
-    share_ = (lines_ + steps - 1) / steps;
-  }
-  void fetch() {
-    for (int64_t n = 0; n < share_ && line_ < lines_; ++n, ++line_) {
-      const char* row =
-          static_cast<const char*>(a_.pool) + a_.next_slots[line_ / row_lines_] * a_.pool_row_bytes;
-      __builtin_prefetch(row + line_ % row_lines_ * kLine, 0, 2);
-    }
-  }
-
- private:
-  static constexpr int64_t kLine = 64;
-  const AttentionTile& a_;
-  int64_t row_lines_;
-  int64_t lines_;
-  int64_t share_;
-  int64_t line_ = 0;
-};
-
 // scores[q, j] = q . key_j for all positions of the block. A few queries stay in L1 while the keys
 // come from L2.
 static void attention_scores(const AttentionTile& a) {
   const F32Rows keys(static_cast<const float*>(a.keys), a.stride);
-  const int64_t steps = int64_t{a.queries + kInnerRows - 1} / kInnerRows *
-                        ((a.positions + kTileWeights - 1) / kTileWeights);
-  NextBlock next(a, steps);
+  const int32_t groups = (a.queries + kInnerRows - 1) / kInnerRows;
   for (int32_t q = 0; q < a.queries; q += kInnerRows) {
     const int32_t some = a.queries - q < kInnerRows ? a.queries - q : kInnerRows;
     const Rows queries{static_cast<const float*>(a.q) + q * a.stride, a.stride, nullptr, some};
     for (int32_t j = 0; j < a.positions; j += kTileWeights) {
+      // Each of the next block's rows once, spread over all queries.
+      if (j / kTileWeights % groups == q / kInnerRows) prefetch_next(a, j, kTileWeights);
       const int32_t count = a.positions - j < kTileWeights ? a.positions - j : kTileWeights;
       product_by_tiles(keys.from(j), count, queries, a.latent + a.rope, a.scores + q * kKvBlock + j,
                        kKvBlock, 1);
-      next.fetch();
     }
   }
 }

@@ -89,9 +89,7 @@ Result<DescribedMatrix> describe_scaled(const StoredLinear& linear, WeightFormat
   const std::vector<int64_t> blocks = {block_count(out, block_out), block_count(in, block_in)};
   QuantTarget target{format, 0, 0};
   const bool is_row = shape == std::vector<int64_t>{out} || shape == std::vector<int64_t>{out, 1};
-  // Kernels pad groups to their vectors, so narrow ones would multiply the work.
-  const bool is_groups =
-      shape.size() == 2 && shape[0] == out && shape[1] > 1 && in % (16 * shape[1]) == 0;
+  const bool is_groups = shape.size() == 2 && shape[0] == out && shape[1] > 1 && in % shape[1] == 0;
   if (shape == blocks) {
     target = {format, block_out, block_in};
   } else if (shape.empty() || shape == std::vector<int64_t>{1}) {

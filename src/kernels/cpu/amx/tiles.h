@@ -56,6 +56,16 @@ struct ActivationTile {
   int32_t n;
 };
 
+// Calls f.operator()<A, B>() for as many tiles of weight rows and of activation rows as there are.
+template <class F>
+inline void for_tiles(int32_t weight_rows, bool two_columns, F&& f) {
+  const bool two_rows = weight_rows > kRows;
+  if (two_rows && two_columns) return f.template operator()<2, 2>();
+  if (two_rows) return f.template operator()<2, 1>();
+  if (two_columns) return f.template operator()<1, 2>();
+  f.template operator()<1, 1>();
+}
+
 template <int A, int B>
 inline void zero_results() {
   _tile_zero(0);

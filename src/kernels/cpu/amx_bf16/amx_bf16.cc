@@ -182,16 +182,6 @@ void results(const MatmulArgs& a, const Panel& panel, const ActivationTile (&x)[
   }
 }
 
-template <bool kScaled>
-void panel_rows(const MatmulArgs& a, const Panel& panel, const ActivationTile (&x)[2]) {
-  const bool two_rows = panel.count > kRows;
-  const bool two_columns = x[1].n > 0;
-  if (two_rows && two_columns) return results<kScaled, 2, 2>(a, panel, x);
-  if (two_rows) return results<kScaled, 2, 1>(a, panel, x);
-  if (two_columns) return results<kScaled, 1, 2>(a, panel, x);
-  results<kScaled, 1, 1>(a, panel, x);
-}
-
 // BF16 rows in place if every tile lies within the matrix, else copied and padded with zeros.
 struct Bf16Weights {
   static constexpr bool kScaled = false;
@@ -250,7 +240,8 @@ void row_block(const MatmulArgs& a, int64_t begin, int64_t end, int32_t first, i
       const int wanted = x[0].n * 32 + x[1].n;
       if (wanted != shape) amx::configure(x[0].n, x[1].n, 2 * kStep);
       shape = wanted;
-      panel_rows<Weights::kScaled>(a, panel, x);
+      amx::for_tiles(panel.count, two,
+                     [&]<int A, int B>() { results<Weights::kScaled, A, B>(a, panel, x); });
       panel.unpacked = true;
     }
   }

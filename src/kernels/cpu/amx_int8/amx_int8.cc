@@ -248,15 +248,6 @@ void results(const MatmulArgs& a, const Plan& plan, const Panel& panel, const Pa
   }
 }
 
-void panel_rows(const MatmulArgs& a, const Plan& plan, const Panel& panel, const Packed (&x)[2]) {
-  const bool two_rows = panel.count > kRows;
-  const bool two_columns = x[1].tile.n > 0;
-  if (two_rows && two_columns) return results<2, 2>(a, plan, panel, x);
-  if (two_rows) return results<2, 1>(a, plan, panel, x);
-  if (two_columns) return results<1, 2>(a, plan, panel, x);
-  results<1, 1>(a, plan, panel, x);
-}
-
 void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
   const Plan plan(a.w);
   int8_t* weights = static_cast<int8_t*>(scratch);
@@ -286,7 +277,7 @@ void matmul(const MatmulArgs& a, int64_t begin, int64_t end, void* scratch) {
         const int wanted = x[0].tile.n * 32 + x[1].tile.n;
         if (wanted != shape) amx::configure(x[0].tile.n, x[1].tile.n, plan.bytes);
         shape = wanted;
-        panel_rows(a, plan, panel, x);
+        amx::for_tiles(panel.count, two, [&]<int A, int B>() { results<A, B>(a, plan, panel, x); });
       }
     }
   }

@@ -1,6 +1,7 @@
 // AVX2 + FMA + F16C: FP32 arithmetic, weights widened in registers.
 #include <immintrin.h>
 
+#include "kernels/cpu/next_block.h"
 #include "kernels/ops.h"
 #include "kernels/streams.h"
 

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include "kernels/cpu/next_block.h"
 #include "kernels/ops.h"
 #include "kernels/streams.h"
 

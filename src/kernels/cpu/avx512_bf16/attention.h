@@ -102,21 +102,13 @@ void scores_of(const AttentionTile& a, int32_t q, int32_t j) {
   }
 }
 
-// Four rows of the next block to L2.
-void prefetch_next(const AttentionTile& a, int32_t j) {
-  for (int32_t i = j; i < j + kKeys && i < a.next; ++i) {
-    const char* row = static_cast<const char*>(a.pool) + a.next_slots[i] * a.pool_row_bytes;
-    for (int64_t at = 0; at < a.pool_row_bytes; at += 64) _mm_prefetch(row + at, _MM_HINT_T1);
-  }
-}
-
 template <int R>
 void scores_of_some(const AttentionTile& a, int32_t q) {
   if constexpr (R > 1) {
     if (a.queries - q < R) return scores_of_some<R - 1>(a, q);
   }
   for (int32_t j = 0; j < a.positions; j += kKeys) {
-    if (q == 0) prefetch_next(a, j);
+    if (q == 0) prefetch_next(a, j, kKeys);
     scores_of<R>(a, q, j);
   }
 }
