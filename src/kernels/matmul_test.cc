@@ -73,6 +73,20 @@ class Matmul : public testing::TestWithParam<Setup> {
     return seen;
   }
 
+  bool integers() const {
+    return ops_.matmul[static_cast<size_t>(GetParam().format)].activation ==
+               ActivationFormat::kI8 &&
+           GetParam().activations == Activations::kFastest;
+  }
+  void expect_specified(const RandomMatrix& w, const std::vector<float>& x, int32_t rows) {
+    const std::vector<float> y = linear(2, w, x, rows);
+    std::vector<float> want(y.size());
+    auto exec = Exec::create({.threads = 1, .cores = {}});
+    const LinearOut out[] = {{w.view, want.data(), w.view.out}};
+    Compute::create(*exec, "scalar").value()->linear(x.data(), w.view.in, rows, out);
+    for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], want[i]) << "at " << i;
+  }
+
   Ops ops_ = ops_for(GetParam().target).value();
 
  private:
@@ -177,21 +191,33 @@ TEST_P(Matmul, ScalesFarApart) {
 // Integer sums are exact and what follows has one order: every target gives the bits of the
 // specification.
 TEST_P(Matmul, IntegersGiveTheBitsOfTheSpecification) {
-  const auto f = static_cast<size_t>(GetParam().format);
-  const bool integers = ops_.matmul[f].activation == ActivationFormat::kI8;
-  if (!integers || GetParam().activations == Activations::kFloat) return;
+  if (!integers()) return;
   for (const Shape& s : kShapes) {
     const RandomMatrix w(GetParam().format, s.out, s.in, 1, s.block, s.block_out);
     if (!takes_integers(w.view)) continue;
     SCOPED_TRACE(testing::Message()
                  << s.rows << " x " << s.out << " x " << s.in << " / " << s.block);
-    const std::vector<float> x = random_floats(int64_t{s.rows} * s.in, 2);
-    const std::vector<float> y = linear(2, w, x, s.rows);
-    std::vector<float> want(y.size());
-    auto exec = Exec::create({.threads = 1, .cores = {}});
-    const LinearOut out[] = {{w.view, want.data(), s.out}};
-    Compute::create(*exec, "scalar").value()->linear(x.data(), s.in, s.rows, out);
-    for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], want[i]) << "at " << i;
+    expect_specified(w, random_floats(int64_t{s.rows} * s.in, 2), s.rows);
+  }
+}
+
+// No sum of products overflows: all codes and inputs at their ends.
+TEST_P(Matmul, IntegersAtTheirEnds) {
+  if (!integers()) return;
+  constexpr int32_t kOut = 35;
+  constexpr int32_t kIn = 400;
+  for (const int32_t block : {16, 32, 64, 128, kIn}) {
+    for (const uint8_t codes : {0x7f, 0x80, 0x77, 0xff}) {
+      RandomMatrix w(GetParam().format, kOut, kIn, 1, block, 1);
+      std::fill_n(w.codes(), w.view.bytes(), codes);
+      w.view.zero = nullptr;
+      for (const float x : {3.0f, -3.0f}) {
+        for (const int32_t rows : {1, 6, 21}) {
+          SCOPED_TRACE(testing::Message() << rows << " x " << x << ", codes " << int{codes});
+          expect_specified(w, std::vector<float>(static_cast<size_t>(rows * kIn), x), rows);
+        }
+      }
+    }
   }
 }
 

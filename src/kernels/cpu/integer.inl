@@ -10,7 +10,8 @@
 // Everything here is static: a function of this file must never be shared
 // between targets.
 
-// Weight codes as the bytes of I::dot, a step of 128 columns at a time.
+// Weight codes as the bytes of I::dot, a step of 128 columns at a time. kRun: so many dots of codes
+// up to kLargest and inputs up to 127, two products each, fit a sum of 16 bits.
 struct I8Codes {
   static constexpr bool kNibbles = false;
   static constexpr WeightFormat kFormat = WeightFormat::kI8;
@@ -19,12 +20,16 @@ struct I8Codes {
 struct I4Codes {
   static constexpr bool kNibbles = true;
   static constexpr WeightFormat kFormat = WeightFormat::kI4;
+  static constexpr int kLargest = 15;
+  static constexpr int kRun = 8;
   static B prepare(B nibbles) { return nibbles; }
 };
 struct Fp4Codes {
   static constexpr bool kNibbles = true;
   static constexpr WeightFormat kFormat = WeightFormat::kFp4;
   static constexpr int kZero = 12;
+  static constexpr int kLargest = 24;
+  static constexpr int kRun = 4;
   // 2 * e2m1 + 12
   static B prepare(B nibbles) {
     return I::lookup(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0),
@@ -214,6 +219,16 @@ static void dot_four(const MatrixView& view, const FourRows<Codes>& w, const Qua
             const int8_t* c = x[r].codes + step * kQuantStep + v * I::kBytes;
             sums[r][s][j] = dot<Codes>(sums[r][s][j], codes, I::load(c));
           }
+        }
+      }
+    }
+    if constexpr (Codes::kNibbles) {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+        for (int s = 0; s < kSums; ++s) {
+#pragma GCC unroll 8
+          for (int j = 0; j < 4; ++j) sums[r][s][j] = I::widen(sums[r][s][j]);
         }
       }
     }

@@ -133,6 +133,64 @@ __attribute__((noinline)) static void sum_places(const uint8_t* panel, const Qua
   }
 }
 
+// sum += N places, narrow (see I::dot4); fresh: sum = them.
+template <class Codes, int R, int N, bool kFresh>
+__attribute__((always_inline)) static inline void add_narrow(const uint8_t* panel,
+                                                             const QuantRow (&x)[R], int first,
+                                                             B (&sum)[R][I::kPanelVectors]) {
+  constexpr int C = I::kPanelVectors;
+  const uint8_t* codes = panel + int64_t{first} * C * I::kBytes;
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) {
+    B v[C];
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) v[c] = I::load(codes + (i * C + c) * I::kBytes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const B same = I::broadcast4(x[r].codes + 4 * (first + i));
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) {
+        sum[r][c] = kFresh && i == 0 ? I::first_dot4(v[c], same) : I::dot4(sum[r][c], v[c], same);
+      }
+    }
+  }
+}
+
+// Like sum_places, of kPlaces and as many 16 places on, for targets whose sums of 4-bit codes are
+// narrow: widened after Codes::kRun places.
+template <class Codes, int kPlaces, int R>
+__attribute__((noinline)) static void sum_runs(const uint8_t* panel, const QuantRow (&x)[R],
+                                               int first, B (&acc)[R][I::kPanelVectors]) {
+  static_assert(Codes::kRun * 2 * Codes::kLargest * 127 <= 0x7fff);
+  constexpr int C = I::kPanelVectors;
+  constexpr bool kShort = kPlaces < Codes::kRun;  // both halves are one run
+  constexpr int kHalves = kShort ? 1 : 2;
+  constexpr int N = kShort ? kPlaces : Codes::kRun;
+  B wide[R][C];
+#pragma GCC unroll 8
+  for (int half = 0; half < kHalves; ++half) {
+#pragma GCC unroll 8
+    for (int place = 0; place < kPlaces; place += N) {
+      B sum[R][C];
+      add_narrow<Codes, R, N, true>(panel, x, first + 16 * half + place, sum);
+      if constexpr (kShort) add_narrow<Codes, R, N, false>(panel, x, first + 16, sum);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) {
+          const B more = I::widen(sum[r][c]);
+          wide[r][c] = half == 0 && place == 0 ? more : I::add(wide[r][c], more);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) acc[r][c] = wide[r][c];
+  }
+}
+
 // y[r, ...] of R rows and the whole panel.
 template <class Codes, int kUnit, int R>
 static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const QuantRow (&x)[R],
@@ -164,7 +222,9 @@ static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const Quan
     const int in_step = static_cast<int>(u % kUnits);
     const int first = static_cast<int>(step) * 32 + in_step * kPlaces;
     B acc[R][C];
-    if constexpr (kUnit >= 64) {
+    if constexpr (Codes::kNibbles && I::kNarrow) {
+      sum_runs<Codes, kPlaces, R>(panel.codes, x, first, acc);
+    } else if constexpr (kUnit >= 64) {
       sum_places<Codes, R>(panel.codes, x, first, kPlaces, acc);
     } else {
 #pragma GCC unroll 8

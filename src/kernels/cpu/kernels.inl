@@ -196,8 +196,12 @@ static void attention_merge(const AttentionMerge& a) {
   const float max = *a.max > a.block_max ? *a.max : a.block_max;
   const float keep = *a.sum == 0 ? 0.0f : V::first(V::exp(V::set1(*a.max - max)));
   const float take = V::first(V::exp(V::set1(a.block_max - max)));
-  for (int32_t i = 0; i < a.latent; i += V::kLanes) {
-    const int n = a.latent - i < V::kLanes ? a.latent - i : V::kLanes;
+  int32_t i = 0;
+  for (; i + V::kLanes <= a.latent; i += V::kLanes) {
+    const F kept = V::mul(V::load(a.acc + i), V::set1(keep));
+    V::store(a.acc + i, V::fma(V::load(a.block_acc + i), V::set1(take), kept));
+  }
+  if (const int n = a.latent - i; n > 0) {
     const F kept = V::mul(V::load_n(a.acc + i, n), V::set1(keep));
     V::store_n(a.acc + i, n, V::fma(V::load_n(a.block_acc + i, n), V::set1(take), kept));
   }

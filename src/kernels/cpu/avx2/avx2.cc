@@ -181,7 +181,7 @@ using B = __m256i;
 struct I {
   static constexpr int kBytes = 32;
   static constexpr int kPanelVectors = 2;
-  static constexpr int kPanelTileRows = 3;
+  static constexpr int kPanelTileRows = 4;
   static constexpr int kLaneRows = 3;
   static constexpr int kFewRows = 16;
   static constexpr int kOffset8 = 0;
@@ -210,10 +210,18 @@ struct I {
   }
 
   static B prepare8(B raw) { return raw; }
+  // Sums of 4-bit codes: 16 bits, each of even and odd products, widened after Codes::kRun dots.
+  static constexpr bool kNarrow = true;
+  static B first_dot4(B w, B x) { return _mm256_maddubs_epi16(w, x); }
   static B dot4(B sum, B w, B x) {
-    return add(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+    B more = _mm256_add_epi16(sum, first_dot4(w, x));
+    asm("" : "+x"(more));  // or gcc adds in another order and runs out of registers
+    return more;
   }
-  static B dot8(B sum, B w, B x) { return dot4(sum, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w)); }
+  static B widen(B sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
+  static B dot8(B sum, B w, B x) {
+    return add(sum, widen(first_dot4(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))));
+  }
   static B low4(B v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
   static B high4(B v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
   static B lookup(__m128i table, B index) {

@@ -32,6 +32,9 @@ struct Integers {
     __builtin_memcpy(&four, p, 4);
     return _mm512_set1_epi32(four);
   }
+  static constexpr bool kNarrow = false;  // sums of 4-bit codes
+  static B widen(B sum) { return sum; }
+  static B first_dot4(B, B);  // where they are narrow
   static B add(B a, B b) { return _mm512_add_epi32(a, b); }
   static F to_float(B v) { return _mm512_cvtepi32_ps(v); }
   static void to_codes(int8_t* to, F v) {
