@@ -352,14 +352,21 @@ static void integer_units(const MatmulArgs& a, int64_t begin, int64_t end, void*
     return;
   }
   const int64_t steps = quant_steps(q);
-  IntegerPanel panel{static_cast<uint8_t*>(scratch), nullptr, nullptr};
-  panel.scales = reinterpret_cast<float*>(panel.codes + steps * kQuantStep * kPanelRows);
-  if (Codes::kFormat == WeightFormat::kI4 && a.w.zero) {
-    panel.zeros = panel.scales + quant_units(q) * kPanelRows;
-  }
+  IntegerPanel panel{};
+  panel.codes = static_cast<uint8_t*>(scratch);
+  auto* after = panel.codes + steps * 32 * kPlaceVectors<Codes> * I::kBytes;
+  const int64_t numbers = quant_units(q) * kPanelRows;
+  const auto take = [&]<class T>(T*& place) {
+    place = reinterpret_cast<T*>(after);
+    after += numbers * 4;
+  };
+  take(panel.scales);
+  if (Codes::kFormat == WeightFormat::kI4 && a.w.zero) take(panel.zeros);
+  if (kSplit<Codes>) take(panel.offsets);
   for (int64_t n = begin; n < end; n += kPanelRows) {
     const int64_t count = end - n < kPanelRows ? end - n : kPanelRows;
-    pack_codes<Codes>(a.w, n, count, panel.codes);
+    if (kSplit<Codes>) __builtin_memset(panel.offsets, 0, static_cast<size_t>(numbers) * 4);
+    pack_codes<Codes, kUnit>(a.w, n, count, panel);
     pack_scales<Codes, kUnit>(a.w, n, count, panel);
     for (int32_t r = 0; r < a.rows; r += I::kPanelTileRows) {
       panel_some<Codes, kUnit, I::kPanelTileRows>(a, q, panel, r, n, count);

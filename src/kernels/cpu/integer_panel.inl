@@ -5,13 +5,22 @@
 // rows, one row per lane.
 constexpr int kPanelRows = I::kPanelVectors * V::kLanes;
 struct IntegerPanel {
-  uint8_t* codes;  // [steps][32 places of 4 codes][kPanelRows][4]
-  float* scales;   // [units][kPanelRows]
-  float* zeros;    // likewise; null: one for all
+  uint8_t* codes;    // [steps][32 places of 4 codes][kPanelRows][4]; kSplit: [2] magnitudes, signs
+  float* scales;     // [units][kPanelRows]
+  float* zeros;      // likewise; null: one for all
+  int32_t* offsets;  // likewise; kSplit: what sums begin with
 };
 
+// Where a target multiplies unsigned by signed bytes and adds pairs with 16 bits, signed codes w
+// are taken apart into |w| and a mask s of their signs, which turns the input instead:
+// |w| (x ^ s) = |w| (-x - 1) = w x - |w| for negative w. So sums begin with that of |w| over them.
 template <class Codes>
-static void pack_codes(const MatrixView& w, int64_t n, int64_t count, uint8_t* panel) {
+constexpr bool kSplit = !Codes::kNibbles && I::kSplitSigns;
+template <class Codes>
+constexpr int kPlaceVectors = (kSplit<Codes> ? 2 : 1) * I::kPanelVectors;
+
+template <class Codes, int kUnit>
+static void pack_codes(const MatrixView& w, int64_t n, int64_t count, const IntegerPanel& panel) {
   constexpr int kDwords = V::kLanes;  // rows and dwords of a square
   const int64_t steps = (int64_t{w.in} + kQuantStep - 1) / kQuantStep;
   const int64_t stored = Codes::kFormat == WeightFormat::kI4
@@ -23,7 +32,15 @@ static void pack_codes(const MatrixView& w, int64_t n, int64_t count, uint8_t* p
       B turned[kDwords];
       I::transpose(rows, turned);
       for (int i = 0; i < kDwords; ++i) {
-        I::store(panel + ((place + i) * I::kPanelVectors + c) * I::kBytes, turned[i]);
+        uint8_t* to = panel.codes + (place + i) * kPlaceVectors<Codes> * I::kBytes + c * I::kBytes;
+        if constexpr (kSplit<Codes>) {
+          const int64_t unit = kUnit == 0 ? 0 : (place + i) * 4 / (kUnit ? kUnit : 1);
+          int32_t* offset = panel.offsets + unit * kPanelRows + c * V::kLanes;
+          I::store(offset,
+                   I::split(turned[i], to, to + I::kPanelVectors * I::kBytes, I::load(offset)));
+        } else {
+          I::store(to, turned[i]);
+        }
       }
     };
     for (int64_t at = 0; at < steps * kStepBytes<Codes>; at += I::kBytes) {
@@ -91,16 +108,23 @@ __attribute__((always_inline)) static inline void add_places(const uint8_t* pane
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) sum[r][c] = acc[r][c];
   }
-  const uint8_t* codes = panel + int64_t{first} * C * I::kBytes;
-  for (int i = 0; i < count; ++i, codes += C * I::kBytes) {
-    B v[C];
+  const uint8_t* codes = panel + int64_t{first} * kPlaceVectors<Codes> * I::kBytes;
+#pragma GCC unroll I::kPlacesTogether
+  for (int i = 0; i < count; ++i, codes += kPlaceVectors<Codes> * I::kBytes) {
+    B v[kPlaceVectors<Codes>];
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) v[c] = I::load(codes + c * I::kBytes);
+    for (int c = 0; c < kPlaceVectors<Codes>; ++c) v[c] = I::load(codes + c * I::kBytes);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const B same = I::broadcast4(four[r] + 4 * i);
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) sum[r][c] = dot<Codes>(sum[r][c], v[c], same);
+      for (int c = 0; c < C; ++c) {
+        if constexpr (kSplit<Codes>) {
+          sum[r][c] = I::dot8_split(sum[r][c], v[c], v[C + c], same);
+        } else {
+          sum[r][c] = dot<Codes>(sum[r][c], v[c], same);
+        }
+      }
     }
   }
 #pragma GCC unroll 8
@@ -110,22 +134,31 @@ __attribute__((always_inline)) static inline void add_places(const uint8_t* pane
   }
 }
 
-// acc = places [first, first + count) and, for 4-bit codes, as many 16 places on. A call of its
-// own: where the sums are variables of a larger function, gcc copies them to the stack again and
-// again.
+// What a unit's sums begin with.
 template <class Codes, int R>
-__attribute__((noinline)) static void sum_places(const uint8_t* panel, const QuantRow (&x)[R],
-                                                 int first, int count,
-                                                 B (&acc)[R][I::kPanelVectors]) {
-  constexpr int C = I::kPanelVectors;
-  B sum[R][C];
+static void begin_sums(const IntegerPanel& panel, int64_t unit, B (&sum)[R][I::kPanelVectors]) {
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) sum[r][c] = I::zero();
+    for (int c = 0; c < I::kPanelVectors; ++c) {
+      sum[r][c] =
+          kSplit<Codes> ? I::load(panel.offsets + unit * kPanelRows + c * V::kLanes) : I::zero();
+    }
   }
-  add_places<Codes, R>(panel, x, first, count, sum);
-  if constexpr (Codes::kNibbles) add_places<Codes, R>(panel, x, first + 16, count, sum);
+}
+
+// acc = the unit's places [first, first + count) and, for 4-bit codes, as many 16 places on. A call
+// of its own: where the sums are variables of a larger function, gcc copies them to the stack again
+// and again.
+template <class Codes, int R>
+__attribute__((noinline)) static void sum_places(const IntegerPanel& panel, int64_t unit,
+                                                 const QuantRow (&x)[R], int first, int count,
+                                                 B (&acc)[R][I::kPanelVectors]) {
+  constexpr int C = I::kPanelVectors;
+  B sum[R][C];
+  begin_sums<Codes>(panel, unit, sum);
+  add_places<Codes, R>(panel.codes, x, first, count, sum);
+  if constexpr (Codes::kNibbles) add_places<Codes, R>(panel.codes, x, first + 16, count, sum);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
@@ -200,7 +233,7 @@ static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const Quan
   const int64_t steps = (int64_t{w.in} + kQuantStep - 1) / kQuantStep;
   if constexpr (kUnit == 0) {
     B acc[R][C];
-    sum_places<Codes, R>(panel.codes, x, 0, static_cast<int>(steps) * 32, acc);
+    sum_places<Codes, R>(panel, 0, x, 0, static_cast<int>(steps) * 32, acc);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const B offset = I::set1(-I::kOffset8 * reinterpret_cast<const int32_t*>(x[r].sums)[0]);
@@ -225,13 +258,9 @@ static void dot_panel(const MatrixView& w, const IntegerPanel& panel, const Quan
     if constexpr (Codes::kNibbles && I::kNarrow) {
       sum_runs<Codes, kPlaces, R>(panel.codes, x, first, acc);
     } else if constexpr (kUnit >= 64) {
-      sum_places<Codes, R>(panel.codes, x, first, kPlaces, acc);
+      sum_places<Codes, R>(panel, u, x, first, kPlaces, acc);
     } else {
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) acc[r][c] = I::zero();
-      }
+      begin_sums<Codes>(panel, u, acc);
       add_places<Codes, R>(panel.codes, x, first, kPlaces, acc);
       if constexpr (Codes::kNibbles) add_places<Codes, R>(panel.codes, x, first + 16, kPlaces, acc);
     }

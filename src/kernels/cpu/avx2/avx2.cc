@@ -222,6 +222,19 @@ struct I {
   static B dot8(B sum, B w, B x) {
     return add(sum, widen(first_dot4(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))));
   }
+  // In a panel (integer_panel.inl): a sign is turned by any port, VPSIGNB waits for two of four.
+  static constexpr bool kSplitSigns = true;
+  static constexpr int kPlacesTogether = 2;
+  static B split(B w, uint8_t* magnitude, uint8_t* sign, B offset) {
+    const B size = _mm256_abs_epi8(w);
+    const B negative = _mm256_cmpgt_epi8(zero(), w);
+    store(magnitude, size);
+    store(sign, negative);
+    return _mm256_sub_epi32(offset, widen(first_dot4(size, negative)));
+  }
+  static B dot8_split(B sum, B magnitude, B sign, B x) {
+    return add(sum, widen(first_dot4(magnitude, _mm256_xor_si256(x, sign))));
+  }
   static B low4(B v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
   static B high4(B v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
   static B lookup(__m128i table, B index) {

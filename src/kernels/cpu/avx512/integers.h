@@ -35,6 +35,10 @@ struct Integers {
   static constexpr bool kNarrow = false;  // sums of 4-bit codes
   static B widen(B sum) { return sum; }
   static B first_dot4(B, B);  // where they are narrow
+  static constexpr bool kSplitSigns = false;
+  static constexpr int kPlacesTogether = 1;
+  static B split(B, uint8_t*, uint8_t*, B);
+  static B dot8_split(B, B, B, B);
   static B add(B a, B b) { return _mm512_add_epi32(a, b); }
   static F to_float(B v) { return _mm512_cvtepi32_ps(v); }
   static void to_codes(int8_t* to, F v) {
