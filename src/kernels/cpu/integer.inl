@@ -341,7 +341,7 @@ static void integer_units(const MatmulArgs& a, int64_t begin, int64_t end, void*
   const QuantLayout q = quant_layout(a.w);
   // Sums of narrow units need more registers.
   constexpr int kLaneRows = kUnit == 0 || kUnit == kQuantStep ? I::kLaneRows : 2;
-  if (a.rows <= I::kFewRows) {
+  if (a.rows <= (Codes::kNibbles ? I::kFewRows4 : I::kFewRows)) {
     const auto some = [&](const Spread& rows, int64_t count) {
       const FourRows<Codes> w(a.w, rows, count);
       for (int32_t r = 0; r < a.rows; r += kLaneRows) {

@@ -184,6 +184,7 @@ struct I {
   static constexpr int kPanelTileRows = 4;
   static constexpr int kLaneRows = 3;
   static constexpr int kFewRows = 16;
+  static constexpr int kFewRows4 = 10;  // 4-bit codes
   static constexpr int kOffset8 = 0;
 
   static B zero() { return _mm256_setzero_si256(); }

@@ -19,6 +19,7 @@ struct Integers {
   static constexpr int kPanelTileRows = 6;  // x 4 vectors: 24 sums, 4 weights, an activation
   static constexpr int kLaneRows = 4;
   static constexpr int kFewRows = 8;
+  static constexpr int kFewRows4 = 8;  // 4-bit codes
 
   static B zero() { return _mm512_setzero_si512(); }
   static B set1(int32_t v) { return _mm512_set1_epi32(v); }
