@@ -153,6 +153,7 @@ static inline const MatmulKernel& matmul_kernel(const Ops& ops, const MatrixView
 // Each target fills only what it improves; the rest stays from the weaker one before it.
 void add_scalar(Ops& ops);
 void add_avx2(Ops& ops);
+void add_avx_vnni(Ops& ops);
 void add_avx512(Ops& ops);
 void add_avx512_vnni(Ops& ops);
 void add_avx512_bf16(Ops& ops);

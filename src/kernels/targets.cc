@@ -18,7 +18,7 @@ struct Target {
   void (*add)(Ops&);
 };
 
-// Where kernels are compiled against emulated instructions (tests/emulated), any host has AVX-512.
+// Where kernels are compiled against emulated instructions (tests/emulated), any host has them all.
 #ifdef FATHOM_EMULATED
 constexpr bool kEmulated = true;
 #else
@@ -28,6 +28,9 @@ constexpr bool kEmulated = false;
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("f16c");
+}
+bool has_avx_vnni() {
+  return has_avx2() && (kEmulated || __builtin_cpu_supports("avxvnni"));
 }
 bool has_avx512() {
   return has_avx2() &&
@@ -68,6 +71,7 @@ bool has_amx_int8() {
 constexpr Target kTargets[] = {
     {"scalar", [] { return true; }, add_scalar},
     {"avx2", has_avx2, add_avx2},
+    {"avx_vnni", has_avx_vnni, add_avx_vnni},
     {"avx512", has_avx512, add_avx512},
     {"avx512_vnni", has_avx512_vnni, add_avx512_vnni},
     {"avx512_bf16", has_avx512_bf16, add_avx512_bf16},

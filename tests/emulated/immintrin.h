@@ -1,7 +1,7 @@
-// AVX-512 and AMX intrinsics for machines that have neither: SIMDe's, and what SIMDe lacks. Kernels
-// that are compiled with this folder before the compiler's own headers run anywhere, slowly. They
-// compute what the instructions compute, but that BF16 products are added up in another order and
-// keep denormals. Tiles that the processor would refuse end the program.
+// AVX-VNNI, AVX-512 and AMX intrinsics for machines without them: SIMDe's, and what SIMDe lacks.
+// Kernels that are compiled with this folder before the compiler's own headers run anywhere,
+// slowly. They compute what the instructions compute, but that BF16 products are added up in
+// another order and keep denormals. Tiles that the processor would refuse end the program.
 #pragma once
 #include_next <immintrin.h>
 
@@ -9,6 +9,8 @@
 #include <simde/x86/avx512.h>
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
+#undef _mm256_dpbusd_avx_epi32
+#define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
 
 // Internal linkage: these are compiled with flags that the rest of a program lacks.
 namespace fathom::emulated {

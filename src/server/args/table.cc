@@ -174,7 +174,7 @@ std::vector<Option> make_table() {
 
       // ---- CPU
       {"threads", kInt, "0", kCpu, "worker threads; 0: every core this process may use"},
-      {"cpu-kernel-target", kString, "auto", kCpu, "instruction set: auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, amx_bf16, amx_int8"},
+      {"cpu-kernel-target", kString, "auto", kCpu, "instruction set: auto, scalar, avx2, avx_vnni, avx512, avx512_vnni, avx512_bf16, amx_bf16, amx_int8"},
       {"cpu-activation-dtype", kString, "auto", kCpu, "what meets the weights in a product: auto takes BF16 or INT8 where weights and CPU gain by it", {}, {"auto", "float32"}},
       {"lm-head-dtype", kString, "auto", kCpu, "quantise the output head on load, which reads much of a small model's bytes per token; auto: as the checkpoint has it", {}, {"auto", "int8", "fp8", "int4"}},
       {"numa-node", kList, "", kCpu, "NUMA node whose cores compute"},
