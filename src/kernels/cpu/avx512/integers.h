@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/avx512/transpose.h"
 #include "kernels/cpu/avx512/vector.h"
+#include "kernels/cpu/wide_sums.h"
 #include "kernels/quantized_row.h"
 
 namespace fathom::avx512 {
@@ -13,7 +14,7 @@ namespace {
 
 using B = __m512i;
 
-struct Integers {
+struct Integers : WideSums {
   static constexpr int kBytes = 64;
   static constexpr int kPanelVectors = 4;
   static constexpr int kPanelTileRows = 6;  // x 4 vectors: 24 sums, 4 weights, an activation
@@ -33,13 +34,6 @@ struct Integers {
     __builtin_memcpy(&four, p, 4);
     return _mm512_set1_epi32(four);
   }
-  static constexpr bool kNarrow = false;  // sums of 4-bit codes
-  static B widen(B sum) { return sum; }
-  static B first_dot4(B, B);  // where they are narrow
-  static constexpr bool kSplitSigns = false;
-  static constexpr int kPlacesTogether = 1;
-  static B split(B, uint8_t*, uint8_t*, B);
-  static B dot8_split(B, B, B, B);
   static B add(B a, B b) { return _mm512_add_epi32(a, b); }
   static F to_float(B v) { return _mm512_cvtepi32_ps(v); }
   static void to_codes(int8_t* to, F v) {

@@ -2,6 +2,7 @@
 // input bytes, four per lane.
 #include "kernels/cpu/avx2/integers.h"
 #include "kernels/cpu/avx2/vector.h"
+#include "kernels/cpu/wide_sums.h"
 #include "kernels/ops.h"
 #include "kernels/streams.h"
 
@@ -13,7 +14,7 @@ using avx2::F;
 using avx2::f8_part;
 using avx2::V;
 
-struct I : avx2::Integers {
+struct I : avx2::Integers, WideSums {
   static constexpr int kPanelTileRows = 6;  // x 2 vectors: 12 sums, 2 weights, an activation
   static constexpr int kFewRows = 8;
   static constexpr int kFewRows4 = 8;
@@ -22,14 +23,6 @@ struct I : avx2::Integers {
   static B prepare8(B raw) { return _mm256_xor_si256(raw, _mm256_set1_epi8(-128)); }
   static B dot4(B sum, B w, B x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
   static B dot8(B sum, B w, B x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
-
-  static constexpr bool kNarrow = false;  // sums of 4-bit codes
-  static B widen(B sum) { return sum; }
-  static B first_dot4(B, B);  // where they are narrow
-  static constexpr bool kSplitSigns = false;
-  static constexpr int kPlacesTogether = 1;
-  static B split(B, uint8_t*, uint8_t*, B);
-  static B dot8_split(B, B, B, B);
 };
 
 #include "kernels/cpu/integer.inl"
