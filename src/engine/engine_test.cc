@@ -291,6 +291,46 @@ TEST(Engine, RunningRequestsShowDuringTheirFirstStep) {
   call.wait();
 }
 
+TEST(Engine, APauseKeepsNothingOfWhatEndsInIt) {
+  EngineRig rig({.max_running = 1});
+  const auto expect_empty = [&rig] {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    EngineStats stats;
+    do {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      stats = rig.engine->stats();
+    } while ((stats.running > 0 || stats.queued > 0) && std::chrono::steady_clock::now() < end);
+    EXPECT_TRUE(stats.paused);
+    EXPECT_EQ(stats.running + stats.queued, 0);
+    EXPECT_EQ(stats.queued_tokens, 0);
+    EXPECT_EQ(stats.used_tokens, 0);
+  };
+  rig.gate.hold();
+  Call running = rig.submit(prompt_of(4, 1), 500);
+  Call queued = rig.submit(prompt_of(5, 2), 500);
+  rig.gate.let(1);
+  rig.gate.wait_for_step(2);
+  rig.engine->pause(PauseMode::kAbort);
+  rig.gate.open();
+  EXPECT_EQ(running.wait().finish.kind, Kind::kAbort);
+  EXPECT_EQ(queued.wait().finish.kind, Kind::kAbort);
+  expect_empty();
+  rig.engine->resume();
+
+  rig.gate.hold();
+  Call left = rig.submit(prompt_of(4, 3), 500);
+  Call waiting = rig.submit(prompt_of(5, 4), 500);
+  rig.gate.wait_for_step(1);
+  rig.engine->pause(PauseMode::kInPlace);
+  left.stream = TokenStream();
+  waiting.stream = TokenStream();
+  rig.gate.open();
+  expect_empty();
+  rig.engine->resume();
+  expect_whole(rig.submit(prompt_of(4, 1), 3).wait(), prompt_of(4, 1), 3);
+  rig.expect_clean();
+}
+
 TEST(Engine, StopWhileRunning) {
   EngineRig rig({.max_running = 1});
   rig.gate.hold();

@@ -43,6 +43,7 @@ bool EngineLoop::turn() {
   drop_overdue();
   update_weights();
   if (paused_ && !inbox_.closed()) {
+    scheduler().drop_aborted();  // a pause may last: nobody's pages wait for its end
     answer_flushes();
     publish();
     return true;

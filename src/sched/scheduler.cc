@@ -544,6 +544,7 @@ void Scheduler::retract_all() {
   while (!m.running.empty()) m.send_back(m.running.size() - 1);
 }
 
+void Scheduler::drop_aborted() { impl_->drop_aborted(); }
 void Scheduler::set_policy(SchedulePolicy policy) { impl_->options.policy = policy; }
 void Scheduler::set_max_running(int32_t max_running) { impl_->options.max_running = max_running; }
 void Scheduler::set_conservativeness(double conservativeness) {
@@ -555,9 +556,8 @@ bool Scheduler::idle() const { return impl_->waiting.empty() && impl_->running.e
 
 bool Scheduler::flush_cache() {
   impl_->drop_aborted();
-  if (!idle()) return false;
-  impl_->cache.flush();
-  return true;
+  if (idle()) impl_->cache.flush();
+  return idle();
 }
 
 void Scheduler::forget_cache() { impl_->cache.flush(); }

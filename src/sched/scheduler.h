@@ -108,6 +108,9 @@ class Scheduler {
   // are ignored. Returns whether it was still queued or running.
   bool abort(SequenceId id);
 
+  // What abort() named leaves now. plan() and commit() do it too: this is for when neither comes.
+  void drop_aborted();
+
   // The next step; empty when nothing can run. The reference is valid until the next call.
   const StepPlan& plan();
   // Every sequence of the plan, in its order.

@@ -110,6 +110,7 @@ def test_pause_aborts_by_default(launch):
     server.post("/pause_generation", {})
     thread.join()
     assert json.loads(answers[0][1])["meta_info"]["finish_reason"]["type"] == "abort"
+    wait_for(lambda: server.load()["num_reqs"] == 0)  # the books follow while it is paused
     status, text = server.request("POST", "/pause_generation", {"mode": "sideways"})
     assert status == 400 and "sideways" in text
     server.stop()  # a paused server ends in order
