@@ -18,7 +18,7 @@ EngineLoop::EngineLoop(const Plan& plan, EngineParts parts, Inbox& inbox)
       scheduler_options_(plan.options.scheduler),
       books_(std::make_unique<Books>(plan_, scheduler_options_, clock_)),
       sampler_(*exec_, plan.model.vocab_size, plan.options.allowed_tokens,
-               plan.options.enable_nan_detection),
+               plan.options.enable_nan_detection, plan.options.original_logprobs),
       inbox_(inbox),
       decode_log_interval_(plan.options.decode_log_interval),
       weight_bytes_(model_->weight_bytes()) {

@@ -41,6 +41,7 @@ struct EngineOptions {
   uint64_t random_seed = 0;
   int32_t decode_log_interval = 40;
   bool enable_nan_detection = false;
+  bool original_logprobs = false;  // before the temperature
   EvictionPolicy eviction = EvictionPolicy::kLru;
   TailBudget tail_budget;  // of kTailLru
   std::optional<double> waiting_timeout, running_timeout;  // seconds; then 503

@@ -116,8 +116,9 @@ void apply_mask(std::span<const uint32_t> allowed, float* logits, int32_t vocab)
 
 }  // namespace
 
-Sampler::Sampler(Exec& exec, int32_t vocab, std::vector<bool> allowed, bool replace_nan)
-    : exec_(exec), vocab_(vocab), replace_nan_(replace_nan) {
+Sampler::Sampler(Exec& exec, int32_t vocab, std::vector<bool> allowed, bool replace_nan,
+                 bool original_logprobs)
+    : exec_(exec), vocab_(vocab), replace_nan_(replace_nan), original_logprobs_(original_logprobs) {
   scratch_.resize(static_cast<size_t>(exec.threads()));
   if (allowed.empty()) return;
   for (int32_t id = 0; id < vocab; ++id) {
@@ -204,7 +205,8 @@ void Sampler::sample_row(SampleRow& row, std::vector<Candidate>& scratch) const 
     row.token = draw(row, max, sum, scratch);
   }
   if (row.logprob->enabled) {
-    row.logprobs = RowLogprobs(row.logits, vocab_, max, inverse).position(row.token, *row.logprob);
+    row.logprobs = RowLogprobs(row.logits, vocab_, max, original_logprobs_ ? 1.0 : inverse)
+                       .position(row.token, *row.logprob);
   }
 }
 

@@ -57,7 +57,9 @@ class Sampler {
   // allowed[id] is false for ids that the tokenizer lacks: they are never drawn. Shorter than the
   // vocabulary: the rest (padding rows of the head) is not allowed. Empty: all are.
   // replace_nan: NaN logits become -1e5 instead of failing the row (--enable-nan-detection).
-  Sampler(Exec& exec, int32_t vocab, std::vector<bool> allowed, bool replace_nan);
+  // original_logprobs: those of sampled tokens leave the temperature out of account.
+  Sampler(Exec& exec, int32_t vocab, std::vector<bool> allowed, bool replace_nan,
+          bool original_logprobs = false);
 
   void sample(std::span<SampleRow> rows);
 
@@ -79,6 +81,7 @@ class Sampler {
   int32_t vocab_;
   std::vector<int32_t> forbidden_;
   bool replace_nan_;
+  bool original_logprobs_;
   std::vector<std::vector<Candidate>> scratch_;  // per thread
 };
 

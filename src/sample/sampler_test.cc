@@ -224,6 +224,29 @@ TEST_F(SamplerTest, LogprobsAreOfTheTemperedDistribution) {
   }
 }
 
+TEST_F(SamplerTest, OriginalLogprobsAreOfTheDistributionBeforeTheTemperature) {
+  Sampler original(*exec_, kVocab, {}, false, true);
+  const std::vector<float> raw = random_logits(8);
+  double sum = 0;
+  for (const float l : raw) sum += std::exp(l);
+  SamplingParams p;
+  p.temperature = 0.7;
+  const LogprobOptions options{.enabled = true, .start_len = -1, .top_n = 5, .token_ids = {}};
+  std::vector<float> logits = raw;
+  SampleRow row{.logits = logits.data(),
+                .params = &p,
+                .logprob = &options,
+                .counts = &counts_,
+                .stop_ids = eos_,
+                .seed = 1,
+                .position = 4};
+  original.sample({&row, 1});
+  EXPECT_EQ(row.token, sample(raw, p, 4).token);  // what is drawn does not change
+  for (const TokenLogprob& t : row.logprobs.top) {
+    EXPECT_NEAR(*t.logprob, raw[static_cast<size_t>(t.id)] - std::log(sum), 1e-5);
+  }
+}
+
 // A mask that allows `ids`.
 std::vector<uint32_t> mask_of(std::initializer_list<int32_t> ids) {
   std::vector<uint32_t> mask((kVocab + 31) / 32);

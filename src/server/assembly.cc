@@ -172,6 +172,7 @@ EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files) {
   o.random_seed = args.random_seed;
   o.decode_log_interval = args.decode_log_interval;
   o.enable_nan_detection = args.enable_nan_detection;
+  o.original_logprobs = args.environment.original_logprobs;
   o.eviction = eviction_of(args.radix_eviction_policy);
   o.tail_budget = {.threshold = args.tlru_threshold, .next_prompt = args.tlru_next_prompt_estimate};
   o.waiting_timeout = args.environment.waiting_timeout;

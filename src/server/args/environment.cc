@@ -79,6 +79,7 @@ Environment Environment::read() {
   e.expert_record_dir = variable("SGLANG_EXPERT_DISTRIBUTION_RECORDER_DIR");
   if (e.expert_record_dir.empty()) e.expert_record_dir = "/tmp";
   e.new_log_style = variable("SGLANG_LOG_STYLE") == "new";
+  e.original_logprobs = is_true(variable("SGLANG_RETURN_ORIGINAL_LOGPROB"));
 
   Reader reader;
   constexpr double kLongest = 1e9;

@@ -30,6 +30,7 @@ struct Environment {
   std::string profiler_dir = "/tmp";  // SGLANG_TORCH_PROFILER_DIR
   std::string expert_record_dir = "/tmp";  // SGLANG_EXPERT_DISTRIBUTION_RECORDER_DIR
   bool new_log_style = false;         // SGLANG_LOG_STYLE=new
+  bool original_logprobs = false;     // SGLANG_RETURN_ORIGINAL_LOGPROB
   std::vector<std::string> ignored;   // set, known, without effect here
   std::string error;                  // what is wrong with one of them
   static Environment read();

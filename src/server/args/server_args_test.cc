@@ -430,6 +430,7 @@ TEST_F(EnvironmentTest, VariablesAreHonouredOrNamed) {
   set("SGLANG_TORCH_PROFILER_DIR", "/somewhere");
   set("SGLANG_EXPERT_DISTRIBUTION_RECORDER_DIR", "/elsewhere");
   set("SGLANG_LOG_STYLE", "new");
+  set("SGLANG_RETURN_ORIGINAL_LOGPROB", "1");
   set("SGL_ENABLE_JIT_DEEPGEMM", "1");
   const Environment e = Environment::read();
   EXPECT_EQ(e.waiting_timeout, 2.5);
@@ -439,6 +440,7 @@ TEST_F(EnvironmentTest, VariablesAreHonouredOrNamed) {
   EXPECT_EQ(e.profiler_dir, "/somewhere");
   EXPECT_EQ(e.expert_record_dir, "/elsewhere");
   EXPECT_TRUE(e.new_log_style);
+  EXPECT_TRUE(e.original_logprobs);
   EXPECT_THAT(e.ignored, testing::Contains("SGL_ENABLE_JIT_DEEPGEMM"));
   EXPECT_EQ(e.error, "");
 }
