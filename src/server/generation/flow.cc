@@ -23,7 +23,8 @@ http::Response event_stream() {
 }  // namespace
 
 Flow::Flow(const GenerationHandlers::Submit& submit, TextPool& pool, Metrics* metrics,
-           const OnFinished& on_finished, http::Responder& responder, api::Prepared prepared, std::unique_ptr<api::Format> format, Shape shape)
+           const OnFinished& on_finished, http::Responder& responder, api::Prepared prepared,
+           std::unique_ptr<api::Format> format, Shape shape)
     : submit_(submit),
       pool_(pool),
       metrics_(metrics),
@@ -36,6 +37,7 @@ Flow::Flow(const GenerationHandlers::Submit& submit, TextPool& pool, Metrics* me
       channel_(std::make_shared<http::Channel<News>>(responder.executor())),
       progress_(choices_.size()),
       unfinished_(choices_.size()),
+      times_(choices_.size() / static_cast<size_t>(shape_.samples)),
       tokenize_seconds_(seconds_between(shape_.start, Clock::now())) {
   format_->set_prompts(std::move(prepared.prompt_ids));
 }
@@ -94,6 +96,7 @@ awaitable<bool> Flow::next() {
     observe(progress, choice.completion_tokens() - before);
     if (choice.finish()) {
       --unfinished_;
+      times_of(newest_).end = seconds();
       if (choice.stopped_by_text()) progress.stream.stop();
       if (choice.failed() && !failure_) failure_ = api::failure_of(*choice.finish());
     }
@@ -183,44 +186,59 @@ void Flow::observe(const Progress& progress, int64_t new_tokens) {
   const bool first = choices_[newest_].completion_tokens() == new_tokens;
   const double gap = seconds_between(progress.last, now);
   progress_[newest_].last = now;
-  if (first && first_token_seconds_ == 0) {
-    first_token_seconds_ = seconds_between(shape_.start, now);
-    if (metrics_) metrics_->first_token(first_token_seconds_);
+  if (Times& times = times_of(newest_); first && times.first_token == 0) {
+    times.first_token = seconds_between(shape_.start, now);
+    if (metrics_) metrics_->first_token(times.first_token);
   }
   if (!first && metrics_) metrics_->inter_token(gap, new_tokens);
 }
 
-void Flow::report(bool aborted) {
-  if (!metrics_ && !on_finished_) return;
-  FinishedRequest finished{.rid = choices_[0].rid(),
+double Flow::seconds() const {
+  return seconds_between(shape_.start, Clock::now());
+}
+
+void Flow::report(bool cut) {
+  if (metrics_) {
+    for (size_t i = 0; i < times_.size(); ++i) metrics_->finished(summary(i, 1, cut));
+  }
+  if (on_finished_) on_finished_(summary(0, times_.size(), cut));
+}
+
+FinishedRequest Flow::summary(size_t first_prompt, size_t prompts, bool cut) const {
+  const auto samples = static_cast<size_t>(shape_.samples);
+  const auto choices = std::span(choices_).subspan(first_prompt * samples, prompts * samples);
+  FinishedRequest finished{.rid = choices[0].rid(),
                            .path = shape_.path,
                            .trace_parent = shape_.trace_parent,
-                           .samples = static_cast<int64_t>(choices_.size()),
-                           .tokenize_seconds = tokenize_seconds_};
-  for (size_t i = 0; i < choices_.size(); ++i) {
-    const api::Choice& choice = choices_[i];
+                           .samples = static_cast<int64_t>(choices.size()),
+                           .streaming = shape_.stream,
+                           .aborted = cut,
+                           .tokenize_seconds = tokenize_seconds_,
+                           .total_seconds = cut ? seconds() : 0};
+  for (size_t i = 0; i < choices.size(); ++i) {
+    const api::Choice& choice = choices[i];
     finished.generated_tokens += choice.completion_tokens();
     finished.queue_seconds = std::max(finished.queue_seconds, choice.queue_seconds());
-    if (i % static_cast<size_t>(shape_.samples) != 0) continue;
+    finished.aborted |= choice.finish() && choice.finish()->kind == FinishReason::Kind::kAbort;
+    if (i % samples != 0) continue;
     finished.prompt_tokens += choice.prompt_tokens();
     finished.cached_tokens += choice.cached_tokens();
   }
-  finished.streaming = shape_.stream;
-  finished.aborted =
-      aborted || std::ranges::any_of(choices_, [](const api::Choice& choice) {
-        return choice.finish() && choice.finish()->kind == FinishReason::Kind::kAbort;
-      });
-  finished.total_seconds = seconds_between(shape_.start, Clock::now());
-  finished.first_token_seconds = first_token_seconds_;
-  const auto& end = choices_[0].finish();
+  for (const Times& times : std::span(times_).subspan(first_prompt, prompts)) {
+    finished.total_seconds = std::max(finished.total_seconds, times.end);
+    double& first_token = finished.first_token_seconds;
+    if (first_token == 0 || (times.first_token > 0 && times.first_token < first_token)) {
+      first_token = times.first_token;
+    }
+  }
+  const auto& end = choices[0].finish();
   finished.finish_reason = !end || end->kind == FinishReason::Kind::kAbort ? "abort"
                            : end->kind == FinishReason::Kind::kStop        ? "stop"
                                                                            : "length";
   finished.arrival = std::chrono::system_clock::now() -
                      std::chrono::duration_cast<std::chrono::system_clock::duration>(
-                         std::chrono::duration<double>(finished.total_seconds));
-  if (metrics_) metrics_->finished(finished);
-  if (on_finished_) on_finished_(finished);
+                         std::chrono::duration<double>(seconds()));
+  return finished;
 }
 
 }  // namespace fathom

@@ -47,6 +47,12 @@ class Flow {
     Clock::time_point last;
   };
 
+  // Of one prompt, in seconds since the request came; 0: not yet.
+  struct Times {
+    double first_token = 0;
+    double end = 0;
+  };
+
   std::expected<void, api::Failure> submit_all();
   // Waits for one event and gives it to its choice; false: the client is gone.
   boost::asio::awaitable<bool> next();
@@ -60,7 +66,11 @@ class Flow {
   boost::asio::awaitable<void> write_json(std::span<const api::Choice> choices, Write write);
   bool done() const { return unfinished_ == 0; }
   void observe(const Progress& progress, int64_t new_tokens);
-  void report(bool aborted);
+  double seconds() const;  // since the request came
+  Times& times_of(size_t index) { return times_[index / static_cast<size_t>(shape_.samples)]; }
+  // To the metrics each prompt is a request, to everybody else all of them are one.
+  void report(bool cut);
+  FinishedRequest summary(size_t first_prompt, size_t prompts, bool cut) const;
 
   const GenerationHandlers::Submit& submit_;
   TextPool& pool_;
@@ -77,7 +87,7 @@ class Flow {
   size_t unfinished_;
   size_t newest_ = 0;  // choice of the last event
   std::optional<api::Failure> failure_;
-  double first_token_seconds_ = 0;
+  std::vector<Times> times_;  // per prompt
   double tokenize_seconds_;
 };
 

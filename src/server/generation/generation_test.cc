@@ -5,6 +5,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "base/json.h"
 #include "server/generation/testing/stand_ins.h"
@@ -15,6 +16,7 @@ namespace {
 struct Rig {
   boost::asio::io_context io;
   TextPool pool{1};
+  Metrics metrics{{.model_name = "m"}};
   AlphabetEngine engine;
   RecordingResponder responder{io};
   std::unique_ptr<GenerationHandlers> handlers;
@@ -30,7 +32,17 @@ struct Rig {
         .chat_template = std::make_shared<EchoTemplate>(),
         .settings = settings,
         .pool = &pool,
-        .metrics = nullptr});
+        .metrics = &metrics});
+  }
+
+  // Of all labels together.
+  double counted(const std::string& name) {
+    std::istringstream lines(metrics.text({}));
+    double sum = 0;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("sglang:" + name + "{")) sum += std::stod(line.substr(line.rfind(' ')));
+    }
+    return sum;
   }
 
   GenerationHandlers::Done handle(const http::Request& request) {
@@ -249,6 +261,31 @@ TEST(Generation, NothingIsSubmittedWhenARequestIsRefused) {
   rig.post("/generate", {{"text", "x"}, {"sampling_params", {{"n", 1000000}}}});
   EXPECT_EQ(rig.responder.sent->status, 400);
   EXPECT_TRUE(rig.engine.requests.empty());
+}
+
+TEST(Generation, EachPromptCountsOnceWhateverItsSamples) {
+  Rig rig;
+  rig.post("/generate",
+           {{"text", {"xx", "yyy"}}, {"sampling_params", {{"n", 3}, {"max_new_tokens", 4}}}});
+  ASSERT_EQ(rig.responder.sent->status, 200);
+  EXPECT_EQ(rig.counted("num_requests_total"), 2);
+  EXPECT_EQ(rig.counted("time_to_first_token_seconds_count"), 2);
+  EXPECT_EQ(rig.counted("e2e_request_latency_seconds_count"), 2);
+  EXPECT_EQ(rig.counted("generation_tokens_total"), 2 * 3 * 4);
+  EXPECT_EQ(rig.counted("generation_tokens_histogram_count"), 2);
+  EXPECT_EQ(rig.counted("num_aborted_requests_total"), 0);
+}
+
+TEST(Generation, WhatEndsBeforeATokenCountsAsAbortedAlone) {
+  Rig rig;
+  rig.engine.fail_at = 0;
+  rig.post("/generate", {{"text", "x"}});
+  EXPECT_EQ(rig.counted("num_aborted_requests_total"), 1);
+  for (const char* name :
+       {"num_requests_total", "prompt_tokens_total", "e2e_request_latency_seconds_count",
+        "queue_time_seconds_count", "prompt_tokens_histogram_count"}) {
+    EXPECT_EQ(rig.counted(name), 0) << name;
+  }
 }
 
 TEST(TextPool, WhatThrowsInTheBackgroundEndsNothing) {

@@ -8,7 +8,7 @@
 
 namespace fathom {
 
-// One client request, whatever its n. Times in seconds since it came.
+// One client request, or one prompt of it, whatever its n. Times in seconds since it came.
 struct FinishedRequest {
   std::string rid;            // of its first sequence
   std::string path;           // as sent: /v1/chat/completions

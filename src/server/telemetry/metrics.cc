@@ -324,6 +324,9 @@ void Metrics::inter_token(double seconds, int64_t tokens) {
 }
 
 void Metrics::finished(const FinishedRequest& request) {
+  if (request.aborted) impl_->aborted.Increment();
+  // Refused or given up before a token came: it has no lengths and no latencies.
+  if (request.aborted && request.generated_tokens == 0) return;
   const auto& kind = impl_->kinds[request.streaming ? 1 : 0];
   const auto prompt = static_cast<double>(request.prompt_tokens);
   const auto cached = static_cast<double>(request.cached_tokens);
@@ -332,7 +335,6 @@ void Metrics::finished(const FinishedRequest& request) {
   kind.prompt_tokens.Increment(prompt);
   kind.generated_tokens.Increment(generated);
   impl_->cached_tokens.Increment(cached);
-  if (request.aborted) impl_->aborted.Increment();
   impl_->end_to_end.Observe(request.total_seconds);
   impl_->queue_time.Observe(request.queue_seconds);
   impl_->prompt_lengths.Observe(prompt);

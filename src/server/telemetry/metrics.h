@@ -30,7 +30,7 @@ class Metrics {
   void first_token(double seconds);
   // `tokens` arrived together, `seconds` after the ones before them.
   void inter_token(double seconds, int64_t tokens);
-  void finished(const FinishedRequest& request);
+  void finished(const FinishedRequest& request);  // of one prompt
 
   // A request asked for structured output.
   void structured_request();
