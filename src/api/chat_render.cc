@@ -101,6 +101,7 @@ Parsed<std::string> render(const ChatPrompt& prompt, const ChatTemplate* chat_te
 std::expected<void, Failure> complete_chat(ChatRequest& request, const Settings& settings,
                                            const ChatTemplate* chat_template,
                                            const Tokenizer& tokenizer) {
+  if (!settings.text) return refuse("{}", kNoText);
   Prompt& prompt = request.job.prompts[0];
   if (!prompt.tokenized) prompt.text = TRY(render(request.chat, chat_template, tokenizer));
   prompt.form =

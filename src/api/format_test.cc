@@ -149,6 +149,20 @@ TEST(Native, ATextFarBeyondTheContextIsToldByItsBeginning) {
   EXPECT_EQ(cut->requests[0].input_ids, (std::vector<int32_t>{256, 0xC3, 0xA9, 0xC3, 0xA9, 0xC3, 0xA9, 0xC3, 0xA9}));
 }
 
+TEST(Native, WithoutATokenizerThereIsNoText) {
+  Settings s = settings();
+  s.text = false;
+  Rig rig = native_rig(
+      R"({"input_ids":[[1],[2]],"return_logprob":true,"return_text_in_logprobs":true})", s);
+  rig.prepared.choices[0].push(event("H"));
+  const auto one = rig.chunk(0)[0];
+  EXPECT_FALSE(one.contains("text"));
+  EXPECT_EQ(one["output_ids"], Json({'H'}));
+  EXPECT_TRUE(one["meta_info"]["output_token_logprobs"][0][2].is_null());
+  const auto all = Json::parse(rig.format->answer(rig.prepared.choices));
+  EXPECT_FALSE(all[1].contains("text"));
+}
+
 TEST(Native, CumulativeStream) {
   Rig rig = native_rig(R"({"text":"ab","return_logprob":true,"top_logprobs_num":2})");
   TokenEvent first = event("H");

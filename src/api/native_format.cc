@@ -55,7 +55,8 @@ class NativeFormat final : public Format {
                std::shared_ptr<const Tokenizer> tokenizer,
                std::chrono::steady_clock::time_point start)
       : batch_(request.batch),
-        text_in_logprobs_(request.text_in_logprobs),
+        text_(settings.text),
+        text_in_logprobs_(request.text_in_logprobs && settings.text),
         return_prompt_ids_(request.return_prompt_ids),
         incremental_(settings.incremental_streaming_output),
         weight_version_(settings.weight_version),
@@ -173,9 +174,13 @@ class NativeFormat final : public Format {
     render_new(r, choice, options);
     if (options.enabled && r.input.empty()) r.input = render_input(choice, options);
     out.reserve(out.size() + r.text.size() + r.ids.json.size() + r.logprobs.json.size() + 512);
-    out += "{\"text\":\"";
-    out += r.text;
-    out += "\",\"output_ids\":[";
+    out += '{';
+    if (text_) {
+      out += "\"text\":\"";
+      out += r.text;
+      out += "\",";
+    }
+    out += "\"output_ids\":[";
     out += r.ids.json;
     out += "],\"meta_info\":{";
     write_meta(out, choice);
@@ -193,7 +198,7 @@ class NativeFormat final : public Format {
     out.end_array();
   }
 
-  bool batch_, text_in_logprobs_, return_prompt_ids_, incremental_;
+  bool batch_, text_, text_in_logprobs_, return_prompt_ids_, incremental_;
   std::string weight_version_;
   size_t samples_;
   std::shared_ptr<const Tokenizer> tokenizer_;

@@ -176,6 +176,22 @@ TEST(Generate, RefusesWhatItCannotDo) {
                   .job.prompts.size() == 1);
 }
 
+TEST(Generate, WithoutATokenizerThereAreNoStopStrings) {
+  Settings s = parse_settings();
+  s.text = false;
+  for (const char* name : {"stop", "stop_regex"}) {
+    const auto parsed = parse_generate(
+        fmt::format(R"({{"input_ids":[1],"sampling_params":{{"{}":"x"}}}})", name), s);
+    ASSERT_FALSE(parsed.has_value());
+    EXPECT_EQ(parsed.error().status, 400);
+    EXPECT_THAT(parsed.error().message,
+                testing::AllOf(testing::StartsWith(name), testing::HasSubstr("stop_token_ids")));
+  }
+  EXPECT_TRUE(parse_generate(
+      R"({"input_ids":[1],"sampling_params":{"stop":[],"stop_regex":null,"stop_token_ids":[2]}})",
+      s));
+}
+
 TEST(Generate, DifferentNamespacesStayDifferent) {
   EXPECT_NE(native(R"({"text":"a","extra_key":"x"})").job.cache_namespace,
             native(R"({"text":"a","cache_salt":"x"})").job.cache_namespace);

@@ -16,9 +16,15 @@ constexpr size_t kMaxStopBytes = 4096;
 constexpr size_t kMaxStopRegexBytes = 256;
 
 void read_stops(Fields& fields, std::string_view name, size_t max_bytes,
-                std::vector<std::string>& stops) {
+                std::vector<std::string>& stops, const Settings& settings) {
   fields.strings(name, stops);
   std::erase_if(stops, [](const std::string& s) { return s.empty(); });
+  if (!settings.text && fields.find(name) && !stops.empty()) {
+    return fields.refuse_with(
+        fmt::format("{}: there is no text to find it in. The server was started with "
+                    "--skip-tokenizer-init: use stop_token_ids.",
+                    name));
+  }
   if (stops.size() > kMaxStops) {
     return fields.refuse_with(
         fmt::format("{} may hold at most {} strings, got {}.", name, kMaxStops, stops.size()));
@@ -93,8 +99,8 @@ void read_sampling(Fields& fields, SamplingParams& sampling, const Settings& set
   fields.number("presence_penalty", s.presence_penalty, {.low = -2, .high = 2});
   fields.number("repetition_penalty", s.repetition_penalty,
                 {.low = 0, .high = 2, .low_open = true});
-  read_stops(fields, "stop", kMaxStopBytes, s.stop);
-  read_stops(fields, "stop_regex", kMaxStopRegexBytes, s.stop_regex);
+  read_stops(fields, "stop", kMaxStopBytes, s.stop, settings);
+  read_stops(fields, "stop_regex", kMaxStopRegexBytes, s.stop_regex, settings);
   fields.token_ids("stop_token_ids", s.stop_token_ids, settings.vocab_size);
   fields.boolean("ignore_eos", s.ignore_eos);
   fields.boolean("no_stop_trim", s.no_stop_trim);

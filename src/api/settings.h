@@ -15,6 +15,10 @@
 
 namespace fathom::api {
 
+// What requests that need text are told where Settings::text is false.
+inline constexpr std::string_view kNoText =
+    "The server was started with --skip-tokenizer-init: send input_ids, not text.";
+
 struct Settings {
   std::string served_model_name = "default";
   std::string weight_version = "default";
@@ -33,6 +37,7 @@ struct Settings {
   int64_t default_priority = 0;                  // of requests without one
   bool abort_on_priority_when_disabled = false;  // --abort-on-priority-when-disabled
 
+  bool text = true;      // false: --skip-tokenizer-init, ids in and out
   bool grammars = true;  // false: --grammar-backend none
   const ReasoningDialect* reasoning = nullptr;  // --reasoning-parser
   const ToolDialect* tools = nullptr;           // --tool-call-parser

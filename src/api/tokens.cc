@@ -38,6 +38,7 @@ Parsed<Tokenized> tokenize_prompts(Fields& fields, JsonValue prompt, const Token
 
 Parsed<Tokenized> tokenize_chat(Fields& fields, const Settings& settings,
                                 const Tokenizer& tokenizer, const ChatTemplate* chat_template) {
+  if (!settings.text) return refuse("{}", kNoText);
   const ChatPrompt prompt = TRY(read_chat_prompt(fields, settings, false));
   const std::string text = TRY(render(prompt, chat_template, tokenizer));
   Tokenized out;
@@ -74,6 +75,7 @@ Parsed<std::string> tokenize(const std::string& body, const Settings& settings,
 
 Parsed<std::string> detokenize(const std::string& body, const Settings& settings,
                                const Tokenizer& tokenizer) {
+  if (!settings.text) return refuse("{}", kNoText);
   const auto document = TRY(JsonDocument::parse(body));
   Fields fields(document.root(), "");
   bool skip_special = true;

@@ -271,6 +271,7 @@ Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& fi
   s.include_usage_by_default = args.stream_response_default_include_usage;
   s.allow_auto_truncate = args.allow_auto_truncate;
   s.trust_request_chat_template = args.trust_request_chat_template;
+  s.text = !args.skip_tokenizer_init;
   s.grammars = args.grammar_backend != "none";
   TRY(set_dialects(args, files, s));
   if (!args.default_chat_template_kwargs.empty()) {

@@ -2,13 +2,15 @@
 
 #include <limits>
 
+#include "api/settings.h"
+
 namespace fathom {
 namespace {
 
 class NoTokenizer final : public Tokenizer {
  public:
   Result<std::vector<int32_t>> encode(std::string_view, bool) const override {
-    return invalid("The server was started with --skip-tokenizer-init: send input_ids, not text.");
+    return invalid("{}", api::kNoText);
   }
   std::string_view token_bytes(int32_t) const override { return {}; }
   bool is_special(int32_t) const override { return false; }

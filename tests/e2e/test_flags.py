@@ -20,6 +20,23 @@ def test_config_file_and_command_line(launch, tmp_path):
     assert code == 2 and f"{config}:3: enable-metrik:" in text
 
 
+def test_without_a_tokenizer_ids_come_and_go(launch):
+    server = launch("--skip-tokenizer-init")
+    answer = server.generate(**BODY)
+    assert "text" not in answer and len(answer["output_ids"]) == 8
+    chat = {"messages": [{"role": "user", "content": "Hi"}]}
+    for path, body in (("/generate", {"text": "Hi"}), ("/tokenize", {"prompt": "Hi"}), ("/tokenize", chat),
+                       ("/detokenize", {"tokens": [5]}), ("/v1/chat/completions", chat),
+                       ("/v1/messages", {**chat, "model": "m", "max_tokens": 5}), ("/v1/responses", {"input": "Hi"}),
+                       ("/v1/completions", {"prompt": "Hi"})):
+        status, text = server.request("POST", path, body)
+        assert status == 400 and "--skip-tokenizer-init: send input_ids, not text." in text, (path, text)
+    for name in ("stop", "stop_regex"):
+        params = {**BODY["sampling_params"], name: "x"}
+        status, text = server.request("POST", "/generate", {**BODY, "sampling_params": params})
+        assert status == 400 and name in text and "stop_token_ids" in text
+
+
 def test_checksums_and_reading_instead_of_mapping(launch, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(DEMO, model)
