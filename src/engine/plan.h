@@ -56,6 +56,7 @@ struct Plan {
   std::string kernel_target;
   int threads = 1;
   int32_t context_length = 0;
+  double mem_fraction = 0;        // of the machine's memory, for weights and KV pool
   int64_t total_tokens = 0;       // KV pool
   int32_t max_running = 0;
   int32_t chunk_rows = 0;         // most prompt rows in a step; <= 0: whole prompts

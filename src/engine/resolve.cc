@@ -84,8 +84,9 @@ Status check_steps(const EngineOptions& o, Plan& plan) {
     return invalid("--max-total-tokens must be at least the --page-size of {}, got {}", o.page_size,
                    *o.max_total_tokens);
   }
-  if (const double share = o.mem_fraction_static.value_or(kDefaultMemFraction); !(share > 0 && share <= 1)) {
-    return invalid("--mem-fraction-static must be in (0, 1], got {}", share);
+  plan.mem_fraction = o.mem_fraction_static.value_or(kDefaultMemFraction);
+  if (!(plan.mem_fraction > 0 && plan.mem_fraction <= 1)) {
+    return invalid("--mem-fraction-static must be in (0, 1], got {}", plan.mem_fraction);
   }
   return {};
 }
@@ -99,14 +100,14 @@ int64_t tokens_in(double bytes, const EngineOptions& o, const Plan& plan) {
 }
 
 // What --mem-fraction-static leaves for the pool and for scratch.
-double budget_of(const EngineOptions& o, const HostMemory& memory, const Plan& plan) {
-  return o.mem_fraction_static.value_or(kDefaultMemFraction) * static_cast<double>(memory.total) -
+double budget_of(const HostMemory& memory, const Plan& plan) {
+  return plan.mem_fraction * static_cast<double>(memory.total) -
          static_cast<double>(plan.weight_bytes);
 }
 
 // Most running requests (spec: scheduler-and-cache 2), most rows of a step, and what those need.
 void resolve_batch(const EngineOptions& o, const HostMemory& memory, Plan& plan) {
-  const int64_t tokens = tokens_in(budget_of(o, memory, plan), o, plan);
+  const int64_t tokens = tokens_in(budget_of(memory, plan), o, plan);
   const double by_pool = std::clamp(512.0 * static_cast<double>(tokens) / plan.context_length,
                                     kLeastRunning, kMostRunning);
   plan.max_running = o.max_running_requests.value_or(static_cast<int32_t>(
@@ -129,12 +130,12 @@ Status resolve_pool(const EngineOptions& o, const HostMemory& memory, Plan& plan
   const auto scratch = static_cast<double>(plan.scratch_bytes);
   const int64_t pages_used = int64_t{plan.max_running} *
                              ((plan.context_length + o.page_size - 1) / o.page_size);
-  const int64_t wanted = std::min(tokens_in(budget_of(o, memory, plan) - scratch, o, plan),
-                                  pages_used * o.page_size);
+  const int64_t wanted =
+      std::min(tokens_in(budget_of(memory, plan) - scratch, o, plan), pages_used * o.page_size);
   const double free = static_cast<double>(memory.available - plan.weight_bytes) - scratch;
   const int64_t tokens = std::min(wanted, tokens_in(free, o, plan));
   if (tokens <= 0) {
-    const double share = o.mem_fraction_static.value_or(kDefaultMemFraction);
+    const double share = plan.mem_fraction;
     return fail(ErrorCode::kExhausted,
                 "Not enough memory. Please try to {}. ({:.2f} of {:.2f} GiB are {:.2f} GiB, {:.2f} GiB "
                 "are free now; weights take {:.2f} GiB, scratch {:.2f} GiB for {} running requests, "

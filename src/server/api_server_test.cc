@@ -84,7 +84,8 @@ class ApiServerTest : public testing::Test {
     options.metrics.model_name = "org/model";
     options.access_log = false;
     options.routes.enable_metrics = true;
-    options.routes.server_args = {{"model_path", "org/model"}, {"tp_size", 1}};
+    options.routes.server_args = {
+        {"model_path", "org/model"}, {"tp_size", 1}, {"reasoning_parser", "auto"}};
     auto server = ApiServer::listen(std::move(options));
     ASSERT_TRUE(server.has_value()) << server.error().message;
     server_ = std::move(*server);
@@ -104,6 +105,9 @@ class ApiServerTest : public testing::Test {
     model.facts.context_length = 4096;
     model.facts.pool_tokens = 1000;
     model.facts.max_running = 10;
+    model.facts.chunked_prefill_size = 4096;
+    model.facts.mem_fraction = 0.8;
+    model.facts.reasoning_parser = "deepseek-r1";
     model.engine = std::make_unique<FakeEngine>(script_);
     model.routes = {.completions = named("completions"),
                     .chat_completions = named("chat"),
@@ -392,12 +396,17 @@ TEST_F(ApiServerTest, InformationRoutes) {
     EXPECT_EQ(info["model_path"], "org/model");
     EXPECT_EQ(info["tokenizer_path"], "org/tokenizer");
     EXPECT_EQ(info["is_generation"], true);
+    EXPECT_EQ(info["reasoning_parser"], "deepseek-r1") << "what auto became";
+    EXPECT_TRUE(info["tool_call_parser"].is_null());
     EXPECT_EQ(info["architectures"][0], "DeepseekV3ForCausalLM");
   }
   for (const char* path : {"/get_server_info", "/server_info"}) {
     const auto info = OrderedJson::parse(ask("GET", path).body);
     EXPECT_EQ(info["tp_size"], 1);
     EXPECT_EQ(info["status"], "ready");
+    EXPECT_EQ(info["reasoning_parser"], "deepseek-r1");
+    EXPECT_EQ(info["chunked_prefill_size"], 4096);
+    EXPECT_EQ(info["mem_fraction_static"], 0.8);
     EXPECT_EQ(info["max_total_num_tokens"], 1000);
     EXPECT_EQ(info["last_gen_throughput"], 12.5);
     const auto& state = info["internal_states"][0];

@@ -295,7 +295,7 @@ Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& fi
 }
 
 ModelFacts model_facts(const ServerArgs& args, const LoadedFiles& files, const Engine& engine,
-                       double startup_seconds) {
+                       const api::Settings& settings, double startup_seconds) {
   const ModelConfig& config = engine.model_config();
   const Engine::MemoryUse memory = engine.memory();
   ModelFacts f;
@@ -314,6 +314,10 @@ ModelFacts model_facts(const ServerArgs& args, const LoadedFiles& files, const E
   f.max_request_tokens = engine.max_request_tokens();
   f.max_running = engine.plan().max_running;
   f.page_size = args.page_size;
+  f.chunked_prefill_size = engine.plan().chunk_rows;
+  f.mem_fraction = engine.plan().mem_fraction;
+  if (settings.reasoning) f.reasoning_parser = settings.reasoning->name;
+  if (settings.tools) f.tool_call_parser = settings.tools->name;
   f.available_bytes = memory.available;
   f.weight_bytes = memory.weights;
   f.kv_bytes = memory.kv;

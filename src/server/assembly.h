@@ -39,7 +39,7 @@ Result<std::unique_ptr<GrammarCompiler>> grammar_compiler(const ServerArgs& args
 Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& files,
                                    const Engine& engine);
 ModelFacts model_facts(const ServerArgs& args, const LoadedFiles& files, const Engine& engine,
-                       double startup_seconds);
+                       const api::Settings& settings, double startup_seconds);
 size_t text_threads();
 
 }  // namespace fathom

@@ -12,6 +12,10 @@ OrderedJson flag(const OrderedJson& server_args, const char* name) {
   return server_args.is_object() && server_args.contains(name) ? server_args[name] : OrderedJson();
 }
 
+OrderedJson name_or_null(const std::string& name) {
+  return name.empty() ? OrderedJson() : OrderedJson(name);
+}
+
 }  // namespace
 
 OrderedJson model_card(const ModelFacts& facts) {
@@ -46,8 +50,8 @@ OrderedJson model_info(const ModelFacts& facts, const OrderedJson& server_args) 
                       {"served_model_name", facts.served_name},
                       {"weight_version", facts.weight_version},
                       {"load_format", facts.load_format},
-                      {"reasoning_parser", flag(server_args, "reasoning_parser")},
-                      {"tool_call_parser", flag(server_args, "tool_call_parser")},
+                      {"reasoning_parser", name_or_null(facts.reasoning_parser)},
+                      {"tool_call_parser", name_or_null(facts.tool_call_parser)},
                       {"disaggregation_mode", "null"},
                       {"has_image_understanding", false},
                       {"has_audio_understanding", false},
@@ -72,7 +76,11 @@ OrderedJson server_info(const ModelFacts& facts, const OrderedJson& server_args,
                                 {"context_length", facts.context_length},
                                 {"max_running_requests", facts.max_running},
                                 {"max_total_tokens", facts.pool_tokens},
-                                {"page_size", facts.page_size}};
+                                {"page_size", facts.page_size},
+                                {"chunked_prefill_size", facts.chunked_prefill_size},
+                                {"mem_fraction_static", facts.mem_fraction},
+                                {"reasoning_parser", name_or_null(facts.reasoning_parser)},
+                                {"tool_call_parser", name_or_null(facts.tool_call_parser)}};
   OrderedJson state = server_args.is_object() ? server_args : OrderedJson::object();
   state.update(resolved);
   state.update(measured);

@@ -30,6 +30,9 @@ struct ModelFacts {
   int64_t max_request_tokens = 0;  // min(context, pool)
   int32_t max_running = 0;
   int32_t page_size = 1;
+  int32_t chunked_prefill_size = 0;  // -1: whole prompts
+  double mem_fraction = 0;
+  std::string reasoning_parser, tool_call_parser;  // a dialect's name; empty: none
   int64_t available_bytes = 0;  // of memory, after loading
   int64_t weight_bytes = 0, kv_bytes = 0, scratch_bytes = 0;
   int64_t created = 0;         // unix seconds

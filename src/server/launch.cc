@@ -117,14 +117,14 @@ Status load(const ServerArgs& args, LoadedFiles files, ApiServer& server, Servic
   service.pool = std::make_unique<TextPool>(text_threads());
   service.grammar_pool = std::make_unique<TextPool>(1);
   api::Settings settings = TRY(api_settings(args, service.files, *service.engine));
+  LoadedModel model;
+  model.facts = model_facts(args, service.files, *service.engine, settings,
+                            server.state().seconds_since_start());
   OnFinished sinks = TRY(finished_sinks(args));
   service.handlers = std::make_unique<GenerationHandlers>(
-      *service.engine, service.files.tokenizer, service.files.chat_template,
-      std::move(settings), *service.pool, service.grammars.get(),
-      *service.grammar_pool, &server.state().metrics, std::move(sinks));
-  LoadedModel model;
-  model.facts =
-      model_facts(args, service.files, *service.engine, server.state().seconds_since_start());
+      *service.engine, service.files.tokenizer, service.files.chat_template, std::move(settings),
+      *service.pool, service.grammars.get(), *service.grammar_pool, &server.state().metrics,
+      std::move(sinks));
   model.engine = control_of(*service.engine);
   model.routes = routes_to(*service.handlers);
   server.attach(std::move(model));

@@ -20,6 +20,12 @@ def test_config_file_and_command_line(launch, tmp_path):
     assert code == 2 and f"{config}:3: enable-metrik:" in text
 
 
+def test_the_server_shows_what_flags_became(launch):
+    server = launch("--reasoning-parser", "auto", "--tool-call-parser", "auto", "--chat-template", "deepseek-r1")
+    for shown in (server.get("/model_info"), server.get("/server_info"), server.get("/server_info")["internal_states"][0]):
+        assert (shown["reasoning_parser"], shown["tool_call_parser"]) == ("deepseek-r1", "deepseekv3")
+
+
 def test_without_a_tokenizer_ids_come_and_go(launch):
     server = launch("--skip-tokenizer-init")
     answer = server.generate(**BODY)

@@ -26,6 +26,7 @@ def test_health_and_info(demo):
     info = demo.get("/get_model_info")
     assert info["is_generation"] is True and info["served_model_name"] == "fathom-demo"
     server = demo.get("/get_server_info")
+    assert server["chunked_prefill_size"] == 4096 and server["mem_fraction_static"] == 0.8 and server["pp_size"] == 1
     assert server["max_total_num_tokens"] > 0 and isinstance(server["internal_states"], list)
     assert server["internal_states"][0].get("avg_spec_accept_length") is None
 

@@ -368,6 +368,7 @@ OrderedJson server_args_json(const ServerArgs& args) {
   json["tp_size"] = 1;
   json["dp_size"] = 1;
   json["ep_size"] = 1;
+  json["pp_size"] = 1;
   return json;
 }
 
