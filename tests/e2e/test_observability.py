@@ -163,6 +163,15 @@ def test_request_logs_and_records(launch, tmp_path):
     assert "body" not in json.loads(lines_of(tmp_path / "requests", "*.log")[-1])["obj"]
     status, text = server.request("POST", "/configure_logging", {"log_level": "loud"})
     assert status == 400 and "log_level" in text
+    # As SGLang's script has it: the dump is not done, and that is said once; the rest is.
+    script = {"log_requests": True, "log_requests_level": 1, "dump_requests_folder": "/tmp/dump", "dump_requests_threshold": 1000}
+    for _ in range(2):
+        assert server.request("POST", "/configure_logging", script) == (200, "")
+    before = len(lines_of(tmp_path / "requests", "*.log"))
+    server.generate(**TINY)
+    assert eventually(lambda: len(lines_of(tmp_path / "requests", "*.log")) == before + 2)
+    assert "sampling_params" in json.loads(lines_of(tmp_path / "requests", "*.log")[-1])["obj"]
+    assert log.read_text().count("dump_requests_folder has no effect") == 1
 
 
 def test_crash_dump_survives_a_kill_and_not_an_orderly_end(launch, tmp_path):

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 
+#include "base/log.h"
 #include "base/log_level.h"
 #include "server/admin/body.h"
 #include "server/error_body.h"
@@ -15,15 +17,21 @@ Status configure(ServerState& state, const std::string& body) {
   const auto on = fields.boolean("log_requests");
   const auto level = fields.integer("log_requests_level", 0, 3);
   const auto log_level = fields.text("log_level");
-  if (fields.text("dump_requests_folder") ||
-      fields.integer("dump_requests_threshold", 0, INT64_MAX)) {
-    fields.refuse("dump_requests_folder: not supported; start the server with --crash-dump-folder");
-  }
+  // SGLang's script always sends both.
+  const bool dumps = fields.text("dump_requests_folder").has_value();
+  fields.integer("dump_requests_threshold", 0, INT64_MAX);
   constexpr std::array kLevels = {"debug", "info", "warning", "error", "critical"};
   if (log_level && std::ranges::find(kLevels, *log_level) == kLevels.end()) {
     fields.refuse("log_level: must be debug, info, warning, error or critical");
   }
   TRY(fields.status());
+  if (dumps) {
+    static std::once_flag warned;
+    std::call_once(warned, [] {
+      log::warn("/configure_logging: dump_requests_folder has no effect: requests are dumped with "
+                "--crash-dump-folder alone.");
+    });
+  }
   if (log_level) log::set_level(*log_level);
   RequestLog& requests = *state.request_log;
   if (level) requests.set_level(static_cast<RequestLogLevel>(*level));
