@@ -20,6 +20,10 @@ std::optional<Number> parse_number(std::string_view text) {
   return value;
 }
 
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
 // "--schedule_policy" and "--schedule-policy" are one option.
 std::string canonical(std::string_view word) {
   std::string name(word);
@@ -114,22 +118,39 @@ std::string_view status_word(Option::Status status) {
 std::optional<int64_t> parse_human_integer(std::string_view text) {
   struct Suffix {
     std::string_view name;
-    double factor;
+    int64_t factor;
   };
-  static constexpr Suffix kSuffixes[] = {
-      {"Ki", 1024.0},       {"Mi", 1048576.0},       {"Gi", 1073741824.0}, {"Ti", 1099511627776.0},
-      {"k", 1e3},           {"M", 1e6},              {"G", 1e9},           {"T", 1e12}};
-  for (const auto& [name, factor] : kSuffixes) {
-    if (!text.ends_with(name)) continue;
-    const std::string_view digits = text.substr(0, text.size() - name.size());
-    const bool binary = name.size() == 2;
-    const auto value = parse_number<double>(digits);
-    if (!value || (binary && !parse_number<int64_t>(digits))) return std::nullopt;
-    const double scaled = *value * factor;
-    if (scaled != std::floor(scaled) || std::abs(scaled) > 9e18) return std::nullopt;
-    return static_cast<int64_t>(scaled);
+  static constexpr Suffix kSuffixes[] = {{"Ki", int64_t{1} << 10},
+                                         {"Mi", int64_t{1} << 20},
+                                         {"Gi", int64_t{1} << 30},
+                                         {"Ti", int64_t{1} << 40},
+                                         {"k", 1'000},
+                                         {"M", 1'000'000},
+                                         {"G", 1'000'000'000},
+                                         {"T", 1'000'000'000'000}};
+  const auto suffix =
+      std::ranges::find_if(kSuffixes, [text](const Suffix& s) { return text.ends_with(s.name); });
+  if (suffix == std::end(kSuffixes)) return parse_number<int64_t>(text);
+  const bool decimal = suffix->name.size() == 1;
+  text.remove_suffix(suffix->name.size());
+  // "16.1k" is 161 tenths of a thousand: in binary floating point it would be no integer.
+  const size_t point = decimal ? text.find('.') : std::string_view::npos;
+  std::string digits(text.substr(0, point));
+  int64_t factor = suffix->factor;
+  if (point != std::string_view::npos) {
+    std::string_view fraction = text.substr(point + 1);
+    if (fraction.empty() || !std::ranges::all_of(fraction, is_digit)) return std::nullopt;
+    while (fraction.ends_with('0')) fraction.remove_suffix(1);
+    for (size_t i = 0; i < fraction.size(); ++i) {
+      if (factor % 10 != 0) return std::nullopt;  // less than one is left over
+      factor /= 10;
+    }
+    digits += fraction;
   }
-  return parse_number<int64_t>(text);
+  const auto value = parse_number<int64_t>(digits);
+  int64_t scaled = 0;
+  if (!value || __builtin_mul_overflow(*value, factor, &scaled)) return std::nullopt;
+  return scaled;
 }
 
 std::string nearest(std::string_view word, std::span<const std::string_view> known) {

@@ -399,6 +399,28 @@ TEST(ServerArgs, TlsNeedsBothFiles) {
   EXPECT_THAT(parse({"--ssl-ca-certs", "a"}).error().message, HasSubstr("only with"));
 }
 
+TEST(ServerArgs, HumanIntegersAreExact) {
+  const auto tokens = [](const char* text) { return parse({"--max-total-tokens", text}); };
+  for (const auto& [text, number] :
+       std::initializer_list<std::pair<const char*, int64_t>>{{"16.1k", 16'100},
+                                                              {"25.6k", 25'600},
+                                                              {"1.001k", 1'001},
+                                                              {"0.0123M", 12'300},
+                                                              {"4.10k", 4'100},
+                                                              {"2Ki", 2'048},
+                                                              {".5k", 500},
+                                                              {"7k", 7'000},
+                                                              {"12", 12}}) {
+    const auto args = tokens(text);
+    ASSERT_TRUE(args.has_value()) << text << ": " << args.error().message;
+    EXPECT_EQ(args->max_total_tokens, number) << text;
+  }
+  for (const char* text : {"1.0001k", "1.5Ki", "1.k", "k", "1.2.3k", "1e3k", "1.5", "16.1K",
+                           "99999999999999999999T", "9e18G"}) {
+    EXPECT_THAT(tokens(text).error().message, HasSubstr("Invalid integer value")) << text;
+  }
+}
+
 TEST(ServerArgs, CoresComeFromTheEnvironmentOrTheNode) {
   Environment environment;
   environment.cpu_threads_bind = "0-2,5|6-8";
