@@ -40,11 +40,13 @@ bool is_option(std::string_view word) {
 Result<const Option*> find_option(std::span<const Option> table, const std::string& name) {
   std::vector<std::string_view> candidates;
   const Option* by_prefix = nullptr;
+  bool ambiguous = false;  // candidates are rows, not names of one
   for (const Option& option : table) {
     const auto consider = [&](std::string_view candidate) {
       if (candidate == name) return true;
       if (candidate.starts_with(name)) {
         candidates.push_back(candidate);
+        ambiguous |= by_prefix != nullptr && by_prefix != &option;
         by_prefix = &option;
       }
       return false;
@@ -54,10 +56,10 @@ Result<const Option*> find_option(std::span<const Option> table, const std::stri
       if (consider(alias)) return &option;
     }
   }
-  if (candidates.size() == 1) return by_prefix;
-  if (candidates.size() > 1) {
+  if (ambiguous) {
     return invalid("ambiguous option: --{} could match --{}", name, fmt::join(candidates, ", --"));
   }
+  if (by_prefix) return by_prefix;
   std::vector<std::string_view> known;
   for (const Option& option : table) known.push_back(option.name);
   const std::string hint = nearest(name, known);

@@ -421,6 +421,13 @@ TEST(ServerArgs, HumanIntegersAreExact) {
   }
 }
 
+TEST(ServerArgs, APrefixMayFitSeveralNamesOfOneOption) {
+  const auto args = parse({"--file-storage", "x"});  // -path, and -pth of old
+  ASSERT_TRUE(args.has_value()) << args.error().message;
+  EXPECT_EQ(args->values.text("file-storage-path"), "x");
+  EXPECT_THAT(parse({"--log-request"}).error().message, HasSubstr("ambiguous option"));
+}
+
 TEST(ServerArgs, CoresComeFromTheEnvironmentOrTheNode) {
   Environment environment;
   environment.cpu_threads_bind = "0-2,5|6-8";
