@@ -54,6 +54,14 @@ std::string_view reason_of(simdjson::error_code code) {
   }
 }
 
+// What a batch gives of which no prompt has any.
+bool all_null(simdjson::dom::array list) {
+  for (const JsonValue item : list) {
+    if (!item.is_null()) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Parsed<JsonDocument> JsonDocument::parse(const std::string& text) {
@@ -240,7 +248,7 @@ void Fields::unsupported(std::string_view name) {
   simdjson::dom::array array;
   if (value->get(truth) == simdjson::SUCCESS && !truth) return;
   if (value->get(text) == simdjson::SUCCESS && text.empty()) return;
-  if (value->get(array) == simdjson::SUCCESS && array.size() == 0) return;
+  if (value->get(array) == simdjson::SUCCESS && all_null(array)) return;
   refuse_with(path_of(name) + " is not supported by this build yet.");
 }
 

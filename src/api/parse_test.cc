@@ -172,6 +172,11 @@ TEST(Generate, RefusesWhatItCannotDo) {
   EXPECT_EQ(native_failure(R"({"text":["a"],"rid":["x","y"]})").message,
             "rid has 2 entries, but the batch has 1 prompts.");
   EXPECT_FALSE(native_failure(R"({"text":"a","lora_path":"b"})").message.empty());
+  EXPECT_FALSE(native_failure(R"({"text":["a","c"],"lora_path":[null,"b"]})").message.empty());
+  EXPECT_EQ(
+      native(R"({"text":["a","b"],"lora_path":[null,null],"image_data":[null],"video_data":[]})")
+          .job.prompts.size(),
+      2u);
   EXPECT_TRUE(native(R"({"text":"a","lora_path":null,"image_data":null,"unknown":[1]})")
                   .job.prompts.size() == 1);
 }
