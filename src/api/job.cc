@@ -4,6 +4,8 @@
 #include <random>
 #include <set>
 
+#include "base/log.h"
+
 namespace fathom::api {
 namespace {
 
@@ -40,11 +42,19 @@ void fit_lengths(std::vector<int32_t>& ids, SamplingParams& sampling, bool expli
                  const Settings& settings) {
   const int64_t room = settings.max_request_tokens;
   if (settings.allow_auto_truncate && static_cast<int64_t>(ids.size()) >= room && room > 0) {
-    ids.resize(static_cast<size_t>(sampling.max_new_tokens == 0 ? room : room - 1));
+    const int64_t kept = sampling.max_new_tokens == 0 ? room : room - 1;
+    if (std::ssize(ids) > kept) {
+      log::warn("--allow-auto-truncate: a prompt is cut to its first {} tokens", kept);
+    }
+    ids.resize(static_cast<size_t>(kept));
   }
   if (sampling.max_new_tokens < 0) return;  // "as much as fits"
   const int64_t left = std::max<int64_t>(room - static_cast<int64_t>(ids.size()), 0);
   if (explicit_length && !settings.allow_auto_truncate) return;
+  if (explicit_length && sampling.max_new_tokens > left) {
+    log::warn("--allow-auto-truncate: max_new_tokens is cut from {} to {}", sampling.max_new_tokens,
+              left);
+  }
   sampling.max_new_tokens = std::min(sampling.max_new_tokens, left);
 }
 

@@ -43,6 +43,18 @@ def test_without_a_tokenizer_ids_come_and_go(launch):
         assert status == 400 and name in text and "stop_token_ids" in text
 
 
+def test_what_is_cut_is_said(launch, tmp_path):
+    log = tmp_path / "server.log"
+    server = launch("--context-length", 64, "--allow-auto-truncate", "--log-level", "info", log=log)
+    server.generate(**BODY)
+    assert "allow-auto-truncate:" not in log.read_text()
+    assert len(server.generate(input_ids=[7] * 60, sampling_params=BODY["sampling_params"])["output_ids"]) == 4
+    assert server.generate(input_ids=[7] * 80, sampling_params=BODY["sampling_params"])["meta_info"]["prompt_tokens"] == 63
+    said = [line.split("truncate: ")[1] for line in log.read_text().splitlines() if "allow-auto-truncate:" in line]
+    assert said == ["max_new_tokens is cut from 8 to 4", "a prompt is cut to its first 63 tokens",
+                    "max_new_tokens is cut from 8 to 1"]
+
+
 def test_checksums_and_reading_instead_of_mapping(launch, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(DEMO, model)
