@@ -452,29 +452,39 @@ void EngineLoop::report(const StepPlan& plan) {
   if (plan.prompt_rows > 0) {
     int32_t new_sequences = 0;
     int32_t cached = 0;
+    int64_t pending = s.queued_tokens;  // and what is left of prompts that began
     for (const SequenceStep& step : plan.sequences) {
       if (!step.is_prompt) continue;
       ++new_sequences;
       if (step.first_step) cached += step.cached_tokens;
+      if (!step.samples) {
+        const InFlight& r = *in_flight_.at(step.id);
+        pending +=
+            std::ssize(r.request.input_ids) + r.generated.total - step.first_position - step.rows;
+      }
       if (step.retractions == 0) next_.first_prefill_compute_tokens += step.rows;
     }
     next_.prefill_cache_tokens += cached;
     next_.cache_hit_rate = static_cast<double>(cached) / (cached + plan.prompt_rows);
     const double rate = plan.prompt_rows / std::max(now - last_prefill_report_, 1e-9);
     last_prefill_report_ = now;
-    log::info("Prefill batch{} #new-seq: {}, #new-token: {}, #cached-token: {}, token usage: {:.2f}, "
-              "#running-req: {}, #queue-req: {}, input throughput (token/s): {:.2f}, ",
-              plan_.options.new_log_style ? "," : ".", new_sequences, plan.prompt_rows, cached, usage,
-              static_cast<int32_t>(plan.sequences.size()) - new_sequences, s.queued, rate);
+    log::info(
+        "Prefill batch{} #new-seq: {}, #new-token: {}, #cached-token: {}, token usage: {:.2f}, "
+        "#running-req: {}, #queue-req: {}, #pending-token: {}, cuda graph: False, "
+        "input throughput (token/s): {:.2f}, ",
+        plan_.options.new_log_style ? "," : ".", new_sequences, plan.prompt_rows, cached, usage,
+        static_cast<int32_t>(plan.sequences.size()) - new_sequences, s.queued, pending, rate);
   }
   if (plan.decode_rows == 0 || ++decode_steps_ % decode_log_interval_ != 0) return;
   next_.gen_throughput = static_cast<double>(generated_since_report_) /
                          std::max(now - last_decode_report_, 1e-9);
   generated_since_report_ = 0;
   last_decode_report_ = now;
-  log::info("Decode batch{} #running-req: {}, #token: {}, token usage: {:.2f}, "
-            "gen throughput (token/s): {:.2f}, #queue-req: {}, ",
-            plan_.options.new_log_style ? "," : ".", plan.decoding, s.used_tokens, usage, next_.gen_throughput, s.queued);
+  log::info(
+      "Decode batch{} #running-req: {}, #token: {}, token usage: {:.2f}, "
+      "cuda graph: False, gen throughput (token/s): {:.2f}, #queue-req: {}, ",
+      plan_.options.new_log_style ? "," : ".", plan.decoding, s.used_tokens, usage,
+      next_.gen_throughput, s.queued);
 }
 
 void EngineLoop::count_pass(const StepPlan& plan, double seconds) {

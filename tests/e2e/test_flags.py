@@ -1,6 +1,7 @@
 """Flags whose effect is on the whole server: configuration files, checksums, loading."""
 import hashlib
 import json
+import re
 import shutil
 
 from conftest import DEMO, run_fathom
@@ -82,13 +83,16 @@ def test_checksums_and_reading_instead_of_mapping(launch, tmp_path):
 
 def test_mission_environment_is_accepted(launch, tmp_path):
     log = tmp_path / "log"
-    server = launch("--log-level", "debug", log=log, env={
+    server = launch("--log-level", "debug", "--decode-log-interval", 2, "--chunked-prefill-size", 64, log=log, env={
         "NCCL_IB_GID_INDEX": "3", "GLOO_SOCKET_IFNAME": "lo", "SGL_ENABLE_JIT_DEEPGEMM": "1", "SGLANG_CUTLASS_MOE": "1",
         "TORCH_CUDA_ARCH_LIST": "9.0", "HF_TOKEN": "hush", "SGLANG_LOG_STYLE": "new"})
     server.generate(**BODY)
+    server.generate(input_ids=[9] * 100, sampling_params=BODY["sampling_params"])
     server.stop()
     text = log.read_text()
     assert "SGL_ENABLE_JIT_DEEPGEMM has no effect" in text and "hush" not in text
-    assert "Prefill batch, #new-seq: 1" in text
+    assert re.search(r"Prefill batch, #new-seq: 1, .* #queue-req: 0, #pending-token: 0, cuda graph: False, input throughput", text)
+    assert re.search(r"#new-token: 64, .* #pending-token: 36, ", text)
+    assert re.search(r"Decode batch, .* token usage: [\d.]+, cuda graph: False, gen throughput .* #queue-req: 0, $", text, re.M)
     code, text = run_fathom("launch_server", env={"SGLANG_REQ_WAITING_TIMEOUT": "soon"})
     assert code == 2 and "SGLANG_REQ_WAITING_TIMEOUT" in text
