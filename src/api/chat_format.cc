@@ -81,6 +81,7 @@ class ChatFormat final : public Format {
       write_finish(out, {&*choice.finish(), !output.calls.empty()});
       if (options_.return_token_ids) write_ids(out, "token_ids", choice.ids());
       if (options_.return_prompt_ids) write_ids(out, "prompt_token_ids", prompt_ids_[0]);
+      write_meta_info(out, choice, options_, weight_version_);
       out.end_object();
     }
     out.end_array();
@@ -175,6 +176,7 @@ class ChatFormat final : public Format {
       write_ids(out, "token_ids",
                 with_tokens ? std::span(choice.ids()).subspan(from) : std::span<const int32_t>());
     }
+    if (finish.reason) write_meta_info(out, choice, options_, weight_version_);
     out.end_object().end_array().key("usage");
     options_.continuous_usage ? write_usage(out, usage_of(choice)) : void(out.null());
     out.end_object();

@@ -104,6 +104,7 @@ class CompletionFormat final : public Format {
       write_ids(out, "token_ids", std::span(choice.ids()).subspan(sent.tokens));
     }
     if (options_.return_prompt_ids) write_ids(out, "prompt_token_ids", prompt_ids_[prompt]);
+    write_meta_info(out, choice, options_, weight_version_);
     out.end_object();
     sent = {.echo = true, .text = choice.text().size(), .tokens = choice.ids().size()};
   }

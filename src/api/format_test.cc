@@ -323,6 +323,26 @@ TokenEvent ended(const std::string& text) {
 }
 const std::string kChat = R"({"messages":[{"role":"user","content":"x"}]})";
 
+TEST(Chat, MetaInfoIsThatOfGenerate) {
+  const std::string body =
+      R"({"messages":[{"role":"user","content":"x"}],"rid":"r","return_meta_info":true)";
+  Rig whole = chat_rig(body + "}");
+  whole.prepared.choices[0].push(event("ok", FinishReason::length_limit(2)));
+  const auto meta =
+      Json::parse(whole.format->answer(whole.prepared.choices))["choices"][0]["meta_info"];
+  EXPECT_EQ(meta["id"], "r");
+  EXPECT_EQ(meta["finish_reason"], Json({{"type", "length"}, {"length", 2}}));
+  EXPECT_EQ(meta["completion_tokens"], 2);
+  EXPECT_GE(meta["e2e_latency"], 0);
+
+  Rig stream = chat_rig(body + R"(,"stream":true})");
+  stream.prepared.choices[0].push(event("o"));
+  for (const Json& chunk : stream.chunk(0)) EXPECT_FALSE(chunk["choices"][0].contains("meta_info"));
+  stream.prepared.choices[0].push(event("k", FinishReason::length_limit(2)));
+  stream.chunk(0);
+  EXPECT_EQ(stream.closing()[0]["choices"][0]["meta_info"]["completion_tokens"], 2);
+}
+
 TEST(Chat, ThoughtsAndCallsAreMadePartsOfTheMessage) {
   Rig rig = chat_rig(kChat, kThinksAndCalls);
   rig.prepared.choices[0].push(ended(std::string(kThinkingThenCall)));

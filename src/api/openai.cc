@@ -1,6 +1,6 @@
 #include "api/openai.h"
 
-#include <chrono>
+#include "api/meta_info.h"
 
 namespace fathom::api {
 namespace {
@@ -19,6 +19,7 @@ std::expected<void, Failure> read_stream_options(const Fields& fields, OpenAiOpt
 std::expected<void, Failure> read_openai(Fields& fields, std::string_view id_prefix,
                                          OpenAiOptions& options, Job& job,
                                          const Settings& settings) {
+  options.start = std::chrono::steady_clock::now();
   options.include_usage = settings.include_usage_by_default;
   options.model = settings.served_model_name;
   options.created = std::chrono::duration_cast<std::chrono::seconds>(
@@ -28,7 +29,7 @@ std::expected<void, Failure> read_openai(Fields& fields, std::string_view id_pre
   fields.boolean("return_token_ids", options.return_token_ids);
   fields.boolean("return_prompt_token_ids", options.return_prompt_ids);
   fields.boolean("return_cached_tokens_details", options.return_cached_details);
-  fields.unsupported("return_meta_info");
+  fields.boolean("return_meta_info", options.return_meta_info);
   TRY(fields.status());
   TRY(read_stream_options(fields, options));
 
@@ -113,6 +114,14 @@ void write_finish(JsonWriter& out, const std::optional<FinishReason>& finish) {
   } else {
     out.null();
   }
+}
+
+void write_meta_info(JsonWriter& out, const Choice& choice, const OpenAiOptions& options,
+                     const std::string& weight_version) {
+  if (!options.return_meta_info || !choice.finish()) return;
+  out.key("meta_info").begin_object();
+  write_meta_info(out, choice, weight_version, options.start);
+  out.end_object();
 }
 
 void write_ids(JsonWriter& out, std::string_view key, std::span<const int32_t> ids) {

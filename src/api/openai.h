@@ -1,6 +1,7 @@
 // What /v1/completions and /v1/chat/completions have in common.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,6 +22,8 @@ struct OpenAiOptions {
   bool return_token_ids = false;
   bool return_prompt_ids = false;
   bool return_cached_details = false;
+  bool return_meta_info = false;
+  std::chrono::steady_clock::time_point start;  // when the request was read
 };
 
 // model, rid, stream_options, return_*; and the fields that this build refuses
@@ -39,6 +42,9 @@ void write_usage(JsonWriter& out, const Usage& usage);
 
 // "finish_reason" and "matched_stop", null while the choice is unfinished.
 void write_finish(JsonWriter& out, const std::optional<FinishReason>& finish);
+// "meta_info" of a choice that has ended, when asked for.
+void write_meta_info(JsonWriter& out, const Choice& choice, const OpenAiOptions& options,
+                     const std::string& weight_version);
 void write_ids(JsonWriter& out, std::string_view key, std::span<const int32_t> ids);
 
 // {"id","object","created","model" of a response or chunk, left open.

@@ -152,7 +152,7 @@ Members openai(bool streams = true) {  // read_openai
       .flag("return_token_ids")
       .flag("return_prompt_token_ids")
       .flag("return_cached_tokens_details")
-      .absent("return_meta_info");
+      .flag("return_meta_info");
 }
 
 Members chat_prompt() {  // read_chat_prompt
