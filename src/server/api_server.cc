@@ -53,6 +53,14 @@ std::string_view without_root(std::string_view path, std::string_view root) {
   return rest.front() == '/' ? rest : path;
 }
 
+DecoratedResponder::Headers added_headers(const http::Request& request) {
+  DecoratedResponder::Headers headers = cors_headers(request);
+  if (const auto id = request.header("x-request-id"); !id.empty()) {
+    headers.emplace_back("X-Request-Id", id);
+  }
+  return headers;
+}
+
 bool always_open(std::string_view path) {
   return path.starts_with("/health") || path.starts_with("/ready") ||
          path.starts_with("/metrics") || path == "/ping";
@@ -108,7 +116,7 @@ http::asio::awaitable<void> ApiServer::handle(const http::Request& request,
   const Counted generating(state_->generating, route && route->needs == Needs::kGeneration);
   const RequestLog& log = *state_->request_log;
   const bool logs = route && route->needs == Needs::kGeneration;
-  DecoratedResponder decorated(responder, cors_headers(request), logs ? log.wanted_output() : 0);
+  DecoratedResponder decorated(responder, added_headers(request), logs ? log.wanted_output() : 0);
   if (auto response = refuse(request, route)) {
     co_await decorated.send(std::move(*response));
     co_return;

@@ -301,6 +301,14 @@ TEST_F(ApiServerTest, KeysGuardRoutes) {
       200);
 }
 
+TEST_F(ApiServerTest, ARequestIdComesBack) {
+  serve();
+  for (const char* path : {"/v1/models", "/nowhere"}) {
+    EXPECT_EQ(header_field(ask("GET", path, "x-request-id: a-1\r\n").head, "x-request-id"), "a-1");
+    EXPECT_EQ(header_field(ask("GET", path).head, "x-request-id"), "");
+  }
+}
+
 TEST_F(ApiServerTest, CrossOriginHeaders) {
   serve();
   const auto head = [&](std::string_view fields) { return ask("POST", "/generate", fields).head; };
