@@ -103,6 +103,20 @@ TEST(Tokenizer, HolesInTheIdsAreNoTokens) {
   EXPECT_EQ(tokenizer->decode(std::vector<int32_t>{0, 7, 10}, false), "az");
 }
 
+TEST(Tokenizer, NeitherTruncatesNorPads) {
+  OrderedJson json = small();
+  json["truncation"] = {
+      {"direction", "Right"}, {"max_length", 2}, {"strategy", "LongestFirst"}, {"stride", 0}};
+  json["padding"] = {{"strategy", {{"Fixed", 8}}},
+                     {"direction", "Right"},
+                     {"pad_to_multiple_of", nullptr},
+                     {"pad_id", 3},
+                     {"pad_type_id", 0},
+                     {"pad_token", "<s>"}};
+  const auto tokenizer = load(json.dump()).value();
+  EXPECT_EQ(tokenizer->encode("abbabb", false).value(), (std::vector<int32_t>{2, 1, 2, 1}));
+}
+
 TEST(Tokenizer, HostileFilesArePreciseErrors) {
   const std::string whole = small().dump();
   for (size_t cut = 0; cut < whole.size(); cut += 7)

@@ -74,7 +74,10 @@ impl Loaded {
     fn load(json: &[u8], config: &[u8]) -> Result<Self, String> {
         // The tokenizer crate panics on some damaged files; their place is better said here.
         serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|e| format!("tokenizer.json: {e}"))?;
-        let tokenizer = Tokenizer::from_bytes(json).map_err(|e| format!("tokenizer.json: {e}"))?;
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| format!("tokenizer.json: {e}"))?;
+        // What training cut and padded, a server takes whole.
+        tokenizer.with_truncation(None).map_err(|e| format!("tokenizer.json: {e}"))?;
+        tokenizer.with_padding(None);
         require_byte_level(&tokenizer)?;
         let special = overrides(config)?;
         let added = tokenizer.get_added_tokens_decoder();
