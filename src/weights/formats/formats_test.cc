@@ -226,7 +226,7 @@ TEST(GroupedFormats, WrongTensorsAreNamed) {
       return [code](Layer& l) { std::memcpy(l.parts["scales"].bytes.data() + 6, &code, 2); };
     };
     EXPECT_THAT(error(with_scale(0x7e00)), AllOf(HasSubstr("x.scales: scale 3 is nan")));
-    EXPECT_THAT(error(with_scale(0xbc00)), HasSubstr("x.scales: scale 3 is -1"));
+    EXPECT_THAT(error(with_scale(0xfc00)), HasSubstr("x.scales: scale 3 is -inf"));
     EXPECT_EQ(error(with_scale(0)), "") << "FP16 underflows";
     EXPECT_THAT(error([](Layer& l) { std::ranges::fill(l.parts["scales"].bytes, '\0'); }),
                 HasSubstr("all scales are zero"));
@@ -347,6 +347,26 @@ TEST(PackQuantized, SymmetricIsReadInPlace) {
     EXPECT_EQ(loaded.error, "");
     EXPECT_EQ(loaded.format, "pack-quantized");
     EXPECT_EQ(loaded.values, Golden("gemm").get(std::string(name) + "/dequantised"));
+  }
+}
+
+// Full-range symmetric quantisers (AutoRound) let the scale carry the sign of a group's largest
+// number.
+TEST(GroupedFormats, NegativeScalesNegate) {
+  for (const char* name : {"awq_group64", "gptq4_sym", "gptq4_asym", "gptq8_sym"}) {
+    const bool packed = std::string_view(name).ends_with("_sym");
+    for (Layer layer : {golden_layer(name), packed ? packed_layer(name) : golden_layer(name)}) {
+      SCOPED_TRACE(name);
+      const std::vector<float> positive = layer.load().values;
+      for (const char* part : {"scales", "weight_scale"}) {
+        if (!layer.parts.contains(part)) continue;
+        std::string& bytes = layer.parts[part].bytes;
+        for (size_t i = 1; i < bytes.size(); i += 2) bytes[i] ^= '\x80';
+      }
+      const Layer::Loaded negative = layer.load();
+      ASSERT_EQ(negative.error, "");
+      for (size_t i = 0; i < positive.size(); ++i) ASSERT_EQ(negative.values[i], -positive[i]) << i;
+    }
   }
 }
 

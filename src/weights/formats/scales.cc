@@ -159,8 +159,11 @@ Status group_scales(const StoredLinear& linear, std::string_view part, const Sto
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t i = rows_first ? n * groups + g : g * out + n;
       const float value = values[static_cast<size_t>(i)];
-      TRY(check_scale(linear, part, i, value, /*zero_is_dead=*/true));
-      any |= value > 0;
+      if (!std::isfinite(value)) {
+        return invalid("{}: scale {} is {}; scales must be finite: {}", linear.where(part), i,
+                       value, kDamaged);
+      }
+      any |= value != 0;
       to[n * groups + g] = value;
     }
   }

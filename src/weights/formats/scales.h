@@ -32,7 +32,8 @@ struct Groups {
 Result<Groups> column_groups(const StoredLinear& linear, std::string_view part, int64_t found);
 
 // scales [groups, out] (or [out, groups]: rows_first) of any float type -> to [out, groups].
-// A matrix without any positive scale is damaged; single zeros come from underflow in FP16.
+// They may be negative: full-range symmetric quantisers give the largest number code -8, whatever
+// its sign. A matrix of zero scales is damaged; single zeros come from underflow in FP16.
 Status group_scales(const StoredLinear& linear, std::string_view part, const StoredTensor& tensor,
                     int64_t groups, bool rows_first, float* to);
 
