@@ -108,7 +108,7 @@ Result<Matrix> load_linear(const Source& source, const Linear& linear, Exec& exe
   const StoredLinear stored{*source.checkpoint, linear.prefix, linear.out, linear.in,
                             source.config.quant};
   TRY(format->describe(stored));  // checks shapes; load() trusts them
-  return format->load(stored, exec);
+  return fathom::load_linear(*format, stored, exec);
 }
 
 }  // namespace fathom::convert

@@ -63,7 +63,7 @@ void CheckpointLoader::load(const Format& format, const std::string& prefix, int
   for (const std::string_view part : linear_parts()) {
     visited_.insert(fmt::format("{}.{}", prefix, part));
   }
-  Result<Matrix> loaded = format.load({checkpoint_, prefix, out, in, config_}, exec_);
+  Result<Matrix> loaded = load_linear(format, {checkpoint_, prefix, out, in, config_}, exec_);
   if (!loaded) return problem(loaded.error().message);
   matrix = std::move(*loaded);
 }

@@ -56,7 +56,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   if (!format) return 0;
   const StoredLinear linear{**checkpoint, prefix, out, in, config};
   const auto described = format->describe(linear);
-  const auto matrix = format->load(linear, *exec);
+  const auto matrix = load_linear(*format, linear, *exec);
   if (!matrix) return 0;
   if (!described || matrix_bytes(*described) != matrix_bytes(matrix->view)) std::abort();
   std::vector<float> values(static_cast<size_t>(out) * static_cast<size_t>(in));

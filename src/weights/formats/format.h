@@ -57,8 +57,15 @@ extern const Format kGgufSplitFormat;
 // a form no format claims.
 const Format* detect_format(const Checkpoint& checkpoint, const std::string& prefix);
 
-// Every name that a tensor of a linear layer may have after "prefix.": weights, scales, and scales
-// of activations, which are computed here instead.
+// What `format` loads, unless the layer has tensors that would change its output and that nothing
+// here reads: a bias other than zeros, or scales of its input.
+Result<Matrix> load_linear(const Format& format, const StoredLinear& linear, Exec& exec);
+
+// Refuses a part of the layer that holds anything but zeros; fine where it is missing.
+Status expect_zeros(const StoredLinear& linear, std::string_view part, std::string_view meaning);
+
+// Every name that a tensor of a linear layer may have after "prefix.": weights, scales, scales of
+// activations, which are computed here instead, and what load_linear() looks at.
 std::span<const std::string_view> linear_parts();
 
 // Rows [begin, end) of any matrix as exact FP32: [end - begin, in]. Slow; for tests, conversion and

@@ -38,6 +38,7 @@ struct Layer {
     MatrixView view;
     std::vector<float> values;
     std::string error;
+    bool unsupported = false;
   };
   Loaded load(size_t shift = 0) const {
     SafetensorsBuilder builder;
@@ -54,9 +55,10 @@ struct Layer {
     const StoredLinear linear{*checkpoint, prefix, out, in, config};
     Loaded loaded{.format = std::string(format->name), .view = {}, .values = {}, .error = ""};
     const auto described = format->describe(linear);
-    const auto matrix = format->load(linear, *exec);
+    const auto matrix = load_linear(*format, linear, *exec);
     if (!matrix) {
       loaded.error = matrix.error().message;
+      loaded.unsupported = matrix.error().code == ErrorCode::kUnsupported;
       return loaded;
     }
     EXPECT_TRUE(described);
@@ -187,6 +189,33 @@ TEST(ScaledFormats, WrongScalesAreNamed) {
     layer = good;
     layer.out = 200;
     EXPECT_THAT(layer.error(), AllOf(HasSubstr("x.weight"), HasSubstr("expected [200, 256]")));
+  }
+}
+
+// What changes a layer's output, and is read nowhere.
+TEST(Formats, TensorsThatChangeTheOutputAreRefused) {
+  const auto expect_zeros_only = [](Layer layer, const std::string& part, const Part& zeros) {
+    const std::vector<float> want = layer.load().values;
+    layer.parts[part] = zeros;
+    EXPECT_EQ(layer.load().error, "");
+    EXPECT_EQ(layer.load().values, want);
+    layer.parts[part].bytes.back() = 1;
+    const Layer::Loaded loaded = layer.load();
+    EXPECT_THAT(loaded.error, AllOf(HasSubstr("x." + part), HasSubstr("other than zeros")));
+    EXPECT_TRUE(loaded.unsupported);
+  };
+  const Part zero_points{DType::kI8, {192, 1}, std::string(192, '\0')};
+  for (const char* name : {"int8_channel", "int8_block", "fp8_block"}) {
+    expect_zeros_only(golden_layer(name), "weight_zero_point", zero_points);
+  }
+  const Part bias{DType::kBF16, {192}, std::string(384, '\0')};
+  for (const char* name : {"int8_channel", "fp8_block", "awq_group64", "gptq4_sym", "nvfp4"}) {
+    expect_zeros_only(golden_layer(name), "bias", bias);
+    Layer smoothed = golden_layer(name);
+    smoothed.parts["pre_quant_scale"] = {DType::kBF16, {256}, std::string(512, '\x3f')};
+    const Layer::Loaded loaded = smoothed.load();
+    EXPECT_THAT(loaded.error, HasSubstr("x.pre_quant_scale: scales of a layer's input"));
+    EXPECT_TRUE(loaded.unsupported);
   }
 }
 

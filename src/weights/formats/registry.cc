@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -67,6 +68,26 @@ const Format* detect_format(const Checkpoint& checkpoint, const std::string& pre
   return nullptr;
 }
 
+Result<Matrix> load_linear(const Format& format, const StoredLinear& linear, Exec& exec) {
+  TRY(expect_zeros(linear, "bias", "a bias"));
+  if (linear.find("pre_quant_scale")) {
+    return fail(ErrorCode::kUnsupported,
+                "{}: scales of a layer's input are not supported; multiply them into the norm or "
+                "layer before it",
+                linear.where("pre_quant_scale"));
+  }
+  return format.load(linear, exec);
+}
+
+Status expect_zeros(const StoredLinear& linear, std::string_view part, std::string_view meaning) {
+  const StoredTensor* tensor = linear.find(part);
+  if (!tensor || std::ranges::all_of(tensor->bytes, [](std::byte b) { return b == std::byte{}; })) {
+    return {};
+  }
+  return fail(ErrorCode::kUnsupported, "{}: {} other than zeros is not supported, found {}",
+              linear.where(part), meaning, tensor->describe());
+}
+
 std::span<const std::string_view> linear_parts() {
   static constexpr std::string_view kParts[] = {
       "weight",
@@ -85,6 +106,8 @@ std::span<const std::string_view> linear_parts() {
       "input_scale",
       "input_global_scale",
       "input_zero_point",
+      "bias",
+      "pre_quant_scale",
   };
   return kParts;
 }

@@ -117,6 +117,7 @@ Result<Matrix> load_scaled(const StoredLinear& linear, const MatrixView& describ
                            std::string_view part) {
   const StoredTensor& weight = *linear.find("weight");
   const StoredTensor& scale = *linear.find(part);
+  TRY(expect_zeros(linear, "weight_zero_point", "a zero point"));
   Matrix matrix;
   matrix.view = described;
   matrix.view.data = weight.bytes.data();

@@ -5,9 +5,10 @@
 
 namespace fathom {
 
-// kF8 and kI8 weights lie in place: `weight` [out, in], and scales in tensor `part`, whose shape
-// says what shares one: [] or [1] the matrix, [out] or [out, 1] a row, [out, n] a row's groups,
-// [out / block_out, in / block_in] a block. blocks_only: nothing but the last (or a single number).
+// kF8 and kI8 weights lie in place: `weight` [out, in], symmetric, and scales in tensor `part`,
+// whose shape says what shares one: [] or [1] the matrix, [out] or [out, 1] a row, [out, n] a row's
+// groups, [out / block_out, in / block_in] a block. blocks_only: nothing but the last (or a single
+// number).
 Result<DescribedMatrix> describe_scaled(const StoredLinear& linear, WeightFormat format,
                                         std::string_view part, bool blocks_only);
 Result<Matrix> load_scaled(const StoredLinear& linear, const MatrixView& described,
