@@ -91,6 +91,7 @@ Status expect_zeros(const StoredLinear& linear, std::string_view part, std::stri
 std::span<const std::string_view> linear_parts() {
   static constexpr std::string_view kParts[] = {
       "weight",
+      "weight_v",
       "weight_scale_inv",
       "weight_scale",
       "weight_scale_2",

@@ -9,6 +9,7 @@
 #include "weights/checkpoint.h"
 #include "weights/formats/format.h"
 #include "weights/gguf/model_files.h"
+#include "weights/loader.h"
 #include "weights/test_files.h"
 
 namespace fathom {
@@ -157,6 +158,25 @@ TEST(Gguf, BlocksBecomeMatricesUnderHuggingFaceNames) {
     EXPECT_EQ(values[static_cast<size_t>(i)], 0.5f * static_cast<float>(i % 32 - 16));
   EXPECT_THAT(format->load({**checkpoint, prefix, 2, 64, config}, *exec).error().message,
               HasSubstr("expected [2, 64], found Q8_0 [2, 32]"));
+}
+
+// attn_k_b and attn_v_b are kv_b_proj, both in use once it is loaded.
+TEST(Gguf, SplitKvBIsOneLayer) {
+  GgufBuilder b;
+  b.tensor("blk.0.attn_k_b.weight", kF32, {1, 3, 2}, std::string(24, '\0'));
+  b.tensor("blk.0.attn_v_b.weight", kF32, {3, 2, 2}, std::string(48, '\0'));
+  MemoryFiles memory;
+  memory.put("x.gguf", b.build());
+  const auto checkpoint = Checkpoint::open(*memory.files()).value();
+  const auto exec = Exec::create({.threads = 1, .cores = {}});
+  const QuantConfig config;
+  const QuantPlan plan;
+  const FormatSurvey survey(*checkpoint);
+  CheckpointLoader loader(*checkpoint, config, plan, survey, *exec);
+  Matrix matrix;
+  loader.linear("model.layers.0.self_attn.kv_b_proj", 6, 3, matrix);
+  EXPECT_TRUE(loader.status("here"));
+  EXPECT_THAT(loader.unvisited(), testing::IsEmpty());
 }
 
 TEST(Gguf, ConfigNamesAllThatIsMissing) {
