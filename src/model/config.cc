@@ -158,6 +158,12 @@ Status read_yarn(const Json& json, ModelConfig& c) {
   f.string("type", type);
   f.string("rope_type", type);
   f.number("rope_theta", c.rope_theta, kMinTheta, kMaxTheta);
+  if (type.empty()) {
+    for (const char* name : {"factor", "original_max_position_embeddings", "beta_fast", "beta_slow",
+                             "mscale", "mscale_all_dim"}) {
+      if (f.has(name)) f.problem(name, "needs a \"type\" (or \"rope_type\") beside it");
+    }
+  }
   if (type.empty() || type == "default") return f.status();
   if (type != "yarn" && type != "deepseek_yarn") {
     f.problem(json[key].contains("type") ? "type" : "rope_type", "must be \"yarn\"");

@@ -123,6 +123,22 @@ TEST(ModelConfig, RopeParametersOfNewerFiles) {
   EXPECT_EQ(c.rope_theta, 20000);
 }
 
+TEST(ModelConfig, YarnNeedsItsType) {
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    Json json = v3();
+    json.erase("rope_scaling");
+    json[key] = {{"factor", 40}, {"original_max_position_embeddings", 4096}};
+    EXPECT_EQ(error_of(json), fmt::format("config.json: {}: \"factor\" needs a \"type\" (or "
+                                          "\"rope_type\") beside it, found 40",
+                                          key));
+    json[key] = {{"mscale_all_dim", 1}};
+    EXPECT_THAT(error_of(json), HasSubstr("\"mscale_all_dim\" needs a \"type\""));
+    json[key] = {{"rope_theta", 20000}};
+    EXPECT_FALSE(parse(json).yarn);
+    EXPECT_EQ(parse(json).rope_theta, 20000);
+  }
+}
+
 TEST(ModelConfig, GenerationConfig) {
   const ModelConfig c =
       parse(v3(), R"({"eos_token_id": [1, 7], "temperature": 0.6, "top_p": 0.95, "top_k": 20})");
