@@ -91,6 +91,7 @@ class Fields {
 };
 
 constexpr int64_t kMaxWidth = 1 << 20;
+constexpr int64_t kMaxLayers = 1024;
 constexpr double kMinTheta = 2;  // its logarithm is divided by
 constexpr double kMaxTheta = 1e12;
 
@@ -190,7 +191,8 @@ void read_feed_forward(Fields& f, ModelConfig& c) {
   }
   f.integer("moe_intermediate_size", c.moe_intermediate, 1, kMaxWidth);
   f.integer("num_experts_per_tok", gate.top_k, 1, gate.experts);
-  f.optional_integer("first_k_dense_replace", c.first_dense_layers, 0, c.layers);
+  // May exceed the layers that are left of an overridden num_hidden_layers.
+  f.optional_integer("first_k_dense_replace", c.first_dense_layers, 0, kMaxLayers);
   f.optional_integer("moe_layer_freq", c.moe_layer_freq, 1, 4096);
   f.optional_integer("n_shared_experts", c.shared_experts, 0, 1024);
 
@@ -289,7 +291,7 @@ Result<ModelConfig> ModelConfig::parse(std::string_view config_json,
   f.string("torch_dtype", c.torch_dtype);
   f.string("dtype", c.torch_dtype);
   f.integer("hidden_size", c.hidden, 1, kMaxWidth);
-  f.integer("num_hidden_layers", c.layers, 1, 1024);
+  f.integer("num_hidden_layers", c.layers, 1, kMaxLayers);
   f.integer("vocab_size", c.vocab_size, 1, 1 << 24);
   f.integer("max_position_embeddings", c.max_position, 1, 1 << 24);
   f.number("rms_norm_eps", c.rms_eps, 0, 1);

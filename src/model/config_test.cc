@@ -155,6 +155,9 @@ TEST(ModelConfig, GenerationConfig) {
 TEST(ModelConfig, Override) {
   const auto c = ModelConfig::parse(v3().dump(), "", R"({"num_hidden_layers": 5})");
   EXPECT_EQ(c.value().layers, 5);
+  const auto dense = ModelConfig::parse(v3().dump(), "", R"({"num_hidden_layers": 2})");
+  ASSERT_TRUE(dense) << dense.error().message;
+  EXPECT_FALSE(dense->is_moe_layer(1)) << "fewer layers than first_k_dense_replace";
   EXPECT_THAT(ModelConfig::parse(v3().dump(), "", "5").error().message,
               HasSubstr("--json-model-override-args"));
 }
