@@ -42,16 +42,18 @@ HubProgress logging_progress() {
   };
 }
 
-Result<std::shared_ptr<const FileSet>> folder_of(const ServerArgs& args, const std::string& name) {
-  return open_model_files(
-      TRY(locate_model(name, hub_options(args), logging_progress())),
-      args.weight_loader_disable_mmap ? FileAccess::kRead : FileAccess::kMap);
+Result<std::shared_ptr<const FileSet>> folder_of(const ServerArgs& args, const std::string& name,
+                                                 ModelParts parts) {
+  return open_model_files(TRY(locate_model(name, parts, hub_options(args), logging_progress())),
+                          args.weight_loader_disable_mmap ? FileAccess::kRead : FileAccess::kMap);
 }
 
 // The checkpoint itself, its sums checked.
 Result<std::shared_ptr<const FileSet>> checkpoint_of(const ServerArgs& args,
-                                                     const std::string& name) {
-  auto files = TRY(folder_of(args, name));
+                                                     const std::string& name,
+                                                     ModelParts parts = ModelParts::kAll) {
+  if (!args.model_checksum.empty()) parts = ModelParts::kAll;
+  auto files = TRY(folder_of(args, name, parts));
   if (!args.model_checksum.empty()) TRY(verify_checksums(*files, args.model_checksum));
   return files;
 }
@@ -61,7 +63,7 @@ Result<std::shared_ptr<const FileSet>> tokenizer_files(
   if (args.tokenizer_path.empty() || args.tokenizer_path == args.model_path) return model;
   const std::filesystem::path path(args.tokenizer_path);
   if (path.filename() == "tokenizer.json") return FileSet::folder(path.parent_path());
-  return folder_of(args, args.tokenizer_path);
+  return folder_of(args, args.tokenizer_path, ModelParts::kTokenizer);
 }
 
 std::string text_of(const Tokenizer& tokenizer, std::optional<int32_t> id) {
@@ -140,7 +142,8 @@ EvictionPolicy eviction_of(std::string_view name) {
 
 Result<LoadedFiles> load_files(const ServerArgs& args, LoadModel demo_model) {
   LoadedFiles files;
-  files.model = args.model_path ? TRY(checkpoint_of(args, *args.model_path)) : demo_model();
+  const ModelParts parts = args.load_format == "dummy" ? ModelParts::kConfig : ModelParts::kAll;
+  files.model = args.model_path ? TRY(checkpoint_of(args, *args.model_path, parts)) : demo_model();
   if (args.skip_tokenizer_init) {
     files.tokenizer = no_tokenizer();
     return files;

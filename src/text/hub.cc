@@ -2,14 +2,21 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
+#include <set>
 #include <vector>
 
+#include "base/json.h"
+#include "base/some_of.h"
 #include "text/rust_call.h"
 
 namespace fathom {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::string_view kWeights = "model.safetensors";
+constexpr std::string_view kIndex = "model.safetensors.index.json";
 
 bool is_hub_id(const std::string& model) {
   if (model.empty()) return false;
@@ -24,7 +31,7 @@ fs::path repo_folder(const fs::path& cache, const std::string& model) {
   return cache / name;
 }
 
-// The snapshot of `revision` (a branch, tag or commit), when the cache has its config.
+// The folder of `revision` (a branch, tag or commit) in the cache, whatever is in it.
 fs::path cached_snapshot(const fs::path& cache, const std::string& model,
                          const std::string& revision) {
   const fs::path repo = repo_folder(cache, model);
@@ -34,12 +41,51 @@ fs::path cached_snapshot(const fs::path& cache, const std::string& model,
   if (ref) std::getline(ref, commit);
   const fs::path snapshot = repo / "snapshots" / commit;
   std::error_code error;
-  return fs::exists(snapshot / "config.json", error) ? snapshot : fs::path();
+  return fs::is_directory(snapshot, error) ? snapshot : fs::path();
 }
 
-bool is_wanted(std::string_view file) {
-  return file.find('/') == std::string_view::npos &&
-         (file.ends_with(".json") || file.ends_with(".safetensors") || file.ends_with(".jinja"));
+// Files of weights that the snapshot lacks. What is wrong with a damaged index is said by who reads
+// it.
+std::vector<std::string> missing_weights(const fs::path& snapshot) {
+  std::error_code error;
+  std::ifstream file(snapshot / kIndex, std::ios::binary);
+  if (!file) {
+    if (fs::exists(snapshot / kWeights, error)) return {};
+    return {std::string(kWeights)};
+  }
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const Result<Json> index = parse_json_object(text, kIndex);
+  std::set<std::string> shards;
+  if (index && index->contains("weight_map") && (*index)["weight_map"].is_object()) {
+    for (const auto& [tensor, shard] : (*index)["weight_map"].items()) {
+      if (shard.is_string()) shards.insert(shard.get<std::string>());
+    }
+  }
+  std::erase_if(shards, [&](const auto& shard) { return fs::exists(snapshot / shard, error); });
+  return {shards.begin(), shards.end()};
+}
+
+std::string_view main_file(ModelParts parts) {
+  return parts == ModelParts::kTokenizer ? "tokenizer.json" : "config.json";
+}
+
+// What of these parts the snapshot lacks: an interrupted download, or one of other parts.
+std::vector<std::string> missing_files(const fs::path& snapshot, ModelParts parts) {
+  std::error_code error;
+  for (fs::directory_iterator i(snapshot, error), end; !error && i != end; i.increment(error)) {
+    if (i->path().extension() == ".gguf" && i->exists(error)) return {};
+  }
+  std::vector<std::string> missing;
+  if (parts == ModelParts::kAll) missing = missing_weights(snapshot);
+  const std::string_view main = main_file(parts);
+  if (!fs::exists(snapshot / main, error)) missing.emplace_back(main);
+  return missing;
+}
+
+bool is_wanted(std::string_view file, ModelParts parts) {
+  if (file.find('/') != std::string_view::npos) return false;
+  if (file.ends_with(".safetensors") || file == kIndex) return parts == ModelParts::kAll;
+  return file.ends_with(".json") || file.ends_with(".jinja");
 }
 
 // Remembers what a revision stands for, as huggingface_hub does, so that the next start finds it.
@@ -56,9 +102,13 @@ Status write_ref(const fs::path& repo, const std::string& revision, const std::s
 // One model on one hub, with one cache folder.
 class Download {
  public:
-  Download(const fs::path& cache, const std::string& model, const HubOptions& options,
-           const HubProgress& progress)
-      : cache_(cache.string()), model_(model), options_(options), progress_(progress) {}
+  Download(const fs::path& cache, const std::string& model, ModelParts parts,
+           const HubOptions& options, const HubProgress& progress)
+      : cache_(cache.string()),
+        model_(model),
+        parts_(parts),
+        options_(options),
+        progress_(progress) {}
 
   // Asks which commit the revision is and which of its files are needed.
   Status list() {
@@ -75,24 +125,26 @@ class Download {
       const std::string_view line = rest.substr(0, end);
       if (first) {
         commit_ = line;
-      } else if (is_wanted(line)) {
+      } else if (is_wanted(line, parts_)) {
         wanted_.emplace_back(line);
       }
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }
-    if (std::ranges::find(wanted_, "config.json") == wanted_.end()) {
-      return fail(
-          ErrorCode::kNotFound,
-          "model '{}' at revision '{}' has no config.json: only models in Hugging Face format "
-          "can be served",
-          model_, options_.revision);
+    const std::string_view main = main_file(parts_);
+    if (std::ranges::find(wanted_, main) == wanted_.end()) {
+      return fail(ErrorCode::kNotFound,
+                  "model '{}' at revision '{}' has no {}: only models in Hugging Face format "
+                  "can be served",
+                  model_, options_.revision, main);
     }
     return {};
   }
 
-  // All files of one commit; the config last: a snapshot without it is not taken for complete.
+  // All files of one commit; those that make a snapshot look complete last.
   Result<fs::path> fetch() {
-    std::ranges::stable_partition(wanted_, [](const auto& name) { return name != "config.json"; });
+    for (const char* last : {"tokenizer.json", "config.json"}) {
+      std::ranges::stable_partition(wanted_, [&](const auto& name) { return name != last; });
+    }
     fs::path snapshot;
     for (const std::string& name : wanted_) {
       RustBuffer path;
@@ -117,25 +169,26 @@ class Download {
 
   std::string cache_;
   const std::string& model_;
+  ModelParts parts_;
   const HubOptions& options_;
   const HubProgress& progress_;
   std::string commit_;
   std::vector<std::string> wanted_;
 };
 
-Result<fs::path> download(const fs::path& cache, const std::string& model,
+Result<fs::path> download(const fs::path& cache, const std::string& model, ModelParts parts,
                           const HubOptions& options, const HubProgress& progress) {
   std::error_code error;
   fs::create_directories(cache, error);
   if (error) return invalid("cannot create {}: {}", cache.string(), error.message());
-  Download job(cache, model, options, progress);
+  Download job(cache, model, parts, options, progress);
   TRY(job.list());
   return job.fetch();
 }
 
 }  // namespace
 
-Result<fs::path> locate_model(const std::string& model, const HubOptions& o,
+Result<fs::path> locate_model(const std::string& model, ModelParts parts, const HubOptions& o,
                               const HubProgress& progress) {
   std::error_code error;
   if (fs::is_directory(model, error)) return fs::path(model);
@@ -147,11 +200,15 @@ Result<fs::path> locate_model(const std::string& model, const HubOptions& o,
   if (is_hub_id(model)) {
     for (const fs::path& cache : caches) {
       const fs::path snapshot = cached_snapshot(cache, model, o.revision);
-      if (!snapshot.empty()) return snapshot;
       searched += (searched.empty() ? "" : ", ") + repo_folder(cache, model).string();
+      if (snapshot.empty()) continue;
+      const std::vector<std::string> missing = missing_files(snapshot, parts);
+      if (missing.empty()) return snapshot;
+      searched +=
+          fmt::format(", where {} lacks {}", snapshot.filename().string(), some_of(missing));
     }
     if (!o.offline) {
-      Result<fs::path> folder = download(caches.front(), model, o, progress);
+      Result<fs::path> folder = download(caches.front(), model, parts, o, progress);
       // A relative path looks like an id of the hub.
       if (!folder)
         folder.error().message += fmt::format(" ('{}' is no local folder either.)", model);

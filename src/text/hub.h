@@ -20,14 +20,22 @@ struct HubOptions {
   bool offline = false;
 };
 
+// What a model is wanted for. All but kAll leave its weights where they are.
+enum class ModelParts : uint8_t {
+  kAll,        // config.json, and model.safetensors or its index with every shard
+  kConfig,     // config.json; a tokenizer beside it is fetched too
+  kTokenizer,  // tokenizer.json: there need not be a model
+};
+
 // file, bytes so far, bytes in all.
 using HubProgress = std::function<void(std::string_view, uint64_t, uint64_t)>;
 
 // May block for hours; call it before serving. Several processes may download at once (files are
-// locked). `model` is a folder, a GGUF file, or a hub id "org/name". A snapshot in the cache is used
-// as it is; otherwise config, tokenizer and safetensors files are downloaded. kNotFound names where
-// was searched.
-Result<std::filesystem::path> locate_model(const std::string& model, const HubOptions& options,
-                                           const HubProgress& progress);
+// locked). `model` is a folder, a GGUF file, or a hub id "org/name". A snapshot in the cache that
+// has what `parts` needs (a GGUF file has everything) is used as it is; otherwise what it lacks of
+// config, tokenizer and safetensors files is downloaded. kNotFound names where was searched and
+// what lacks.
+Result<std::filesystem::path> locate_model(const std::string& model, ModelParts parts,
+                                           const HubOptions& options, const HubProgress& progress);
 
 }  // namespace fathom

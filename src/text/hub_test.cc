@@ -10,6 +10,7 @@
 
 #include <fstream>
 #include <map>
+#include <set>
 
 extern char** environ;
 
@@ -17,6 +18,7 @@ namespace fathom {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 std::string read(const fs::path& path) {
@@ -74,8 +76,8 @@ class Hub : public testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  Result<fs::path> locate(const std::string& model) {
-    return locate_model(model, options_,
+  Result<fs::path> locate(const std::string& model, ModelParts parts = ModelParts::kAll) {
+    return locate_model(model, parts, options_,
                         [this](std::string_view file, uint64_t done, uint64_t total) {
                           auto& seen = progress_[std::string(file)];
                           EXPECT_LE(done, total);
@@ -165,6 +167,83 @@ TEST_F(Hub, WhatIsIncompleteNeverLooksComplete) {
   ASSERT_EQ(weights.size(), 1000000u);
   for (size_t i = 0; i < weights.size(); ++i) {
     ASSERT_EQ(static_cast<uint8_t>(weights[i]), i % 250) << "byte " << i;
+  }
+}
+
+std::set<std::string> names_in(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename());
+  return names;
+}
+
+TEST_F(Hub, WeightsAreFetchedForThoseWhoNeedThem) {
+  for (const ModelParts parts : {ModelParts::kConfig, ModelParts::kTokenizer}) {
+    options_.cache_dir = folder_ / (parts == ModelParts::kConfig ? "config" : "tokenizer");
+    const auto path = locate("org/model", parts);
+    ASSERT_TRUE(path) << path.error().message;
+    EXPECT_THAT(names_in(*path), ElementsAre("config.json", "tokenizer.json"));
+  }
+  // Without weights it is no model yet.
+  options_.offline = true;
+  EXPECT_TRUE(locate("org/model", ModelParts::kConfig));
+  EXPECT_TRUE(locate("org/model", ModelParts::kTokenizer));
+  const auto lacking = locate("org/model");
+  ASSERT_FALSE(lacking);
+  EXPECT_THAT(lacking.error().message, HasSubstr("where 1111aaaa lacks model.safetensors)"));
+  options_.offline = false;
+  const auto path = locate("org/model");
+  ASSERT_TRUE(path) << path.error().message;
+  EXPECT_EQ(fs::file_size(*path / "model.safetensors"), 1000000u);
+}
+
+TEST_F(Hub, ATokenizerNeedsNoModel) {
+  const auto path = locate("org/tokenizer", ModelParts::kTokenizer);
+  ASSERT_TRUE(path) << path.error().message;
+  EXPECT_THAT(names_in(*path), ElementsAre("tokenizer.json", "tokenizer_config.json"));
+  const auto model = locate("org/tokenizer");
+  ASSERT_FALSE(model);
+  EXPECT_THAT(model.error().message, HasSubstr("has no config.json"));
+  options_.offline = true;
+  EXPECT_TRUE(locate("org/tokenizer", ModelParts::kTokenizer));
+  EXPECT_THAT(locate("org/tokenizer").error().message,
+              HasSubstr("lacks model.safetensors, config.json"));
+}
+
+// Other programs leave snapshots with a part of a model behind, too.
+TEST_F(Hub, ASnapshotIsCompleteWithAllItsShards) {
+  const auto whole = locate("org/sharded");
+  ASSERT_TRUE(whole) << whole.error().message;
+  const std::string shard = "model-00002-of-00002.safetensors";
+  EXPECT_TRUE(fs::exists(*whole / shard));
+  progress_.clear();
+  EXPECT_TRUE(locate("org/sharded"));
+  EXPECT_TRUE(progress_.empty());
+
+  // As where the blob that a link names is gone.
+  fs::remove(fs::canonical(*whole / shard));
+  options_.offline = true;
+  EXPECT_THAT(locate("org/sharded").error().message,
+              HasSubstr("models--org--sharded, where 1111aaaa lacks " + shard + ")"));
+  EXPECT_TRUE(locate("org/sharded", ModelParts::kConfig));
+  fs::remove(*whole / shard);
+  options_.offline = false;
+  EXPECT_EQ(locate("org/sharded").value(), *whole);
+  EXPECT_EQ(progress_.size(), 1u) << "only what is missing";
+  EXPECT_TRUE(progress_.contains(shard));
+
+  // A damaged index is described by who reads it.
+  fs::remove(*whole / "model.safetensors.index.json");
+  std::ofstream(*whole / "model.safetensors.index.json") << "{";
+  EXPECT_TRUE(locate("org/sharded"));
+}
+
+TEST_F(Hub, AGgufFileIsAllOfAModel) {
+  const fs::path snapshot = options_.cache_dir / "models--org--gguf/snapshots/main";
+  fs::create_directories(snapshot);
+  std::ofstream(snapshot / "model.gguf") << "GGUF";
+  options_.offline = true;
+  for (const ModelParts parts : {ModelParts::kAll, ModelParts::kConfig, ModelParts::kTokenizer}) {
+    EXPECT_EQ(locate("org/gguf", parts).value(), snapshot);
   }
 }
 

@@ -47,6 +47,17 @@ def test_a_model_is_downloaded_once_and_served_offline(hub, launch):
     assert again.generate(text="Hello", sampling_params={"max_new_tokens": 8, "temperature": 0})["text"] == answer["text"]
 
 
+def test_random_weights_and_a_tokenizer_are_served_without_downloading_weights(hub, launch, tmp_path):
+    flags = ("--model-path", "org/sharded", "--load-format", "dummy", "--tokenizer-path", "org/tokenizer")
+    server = launch(*flags, env=hub.environment)
+    server.generate(text="Hello", sampling_params={"max_new_tokens": 1})
+    server.stop()
+    assert list(tmp_path.rglob("tokenizer.json")), "downloaded"
+    assert not list(tmp_path.rglob("*.safetensors"))
+    text = refusal(hub, "--model-path", "org/sharded", HF_HUB_OFFLINE="1")
+    assert "lacks model.safetensors" in text, text
+
+
 @pytest.mark.parametrize("empty", [["http_proxy"], ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"]], ids=["one", "all"])
 def test_an_empty_proxy_is_none(hub, launch, empty):
     launch("--model-path", "org/model", env={**hub.environment, **dict.fromkeys(empty, "")})

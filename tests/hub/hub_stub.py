@@ -1,8 +1,9 @@
-"""A stand-in Hugging Face hub for tests: three models, in memory, on the loopback.
+"""A stand-in Hugging Face hub for tests: a few models, in memory, on the loopback.
 
 Prints its port. With a folder as argument the models are that folder's files (v2 with half the
 context), else small made-up ones. org/model has two revisions, org/gated wants the token "secret", org/broken breaks
-off in the middle of its weights, but sends the rest to those who come back for it.
+off in the middle of its weights, but sends the rest to those who come back for it. org/sharded has its weights in two
+files, org/tokenizer has no model.
 """
 
 import json
@@ -12,11 +13,23 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMITS = {"main": "1111aaaa", "v2": "2222bbbb"}
-MODELS = {"org/model", "org/gated", "org/broken"}
+MODELS = {"org/model", "org/gated", "org/broken", "org/sharded", "org/tokenizer"}
 WEIGHTS = bytes(range(250)) * 4000
 
 
-def files(commit):
+def files(model, commit):
+    found = all_files(commit)
+    if model == "org/tokenizer":
+        return {name: found[name] for name in found if name.startswith("tokenizer")} | {"tokenizer_config.json": found.get("tokenizer_config.json", b"{}")}
+    if model == "org/sharded":
+        names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+        index = {"weight_map": {"a": names[0], "b": names[1]}}
+        del found["model.safetensors"]
+        found |= {"model.safetensors.index.json": json.dumps(index).encode(), **dict.fromkeys(names, WEIGHTS)}
+    return found
+
+
+def all_files(commit):
     name = {v: k for k, v in COMMITS.items()}[commit]
     if len(sys.argv) > 1:
         found = {path.name: path.read_bytes() for path in pathlib.Path(sys.argv[1]).iterdir()}
@@ -57,9 +70,9 @@ class Hub(BaseHTTPRequestHandler):
         if found[1] == "org/gated" and self.headers.get("Authorization") != "Bearer secret":
             return self.refuse(401)
         if info:
-            body = {"sha": commit, "siblings": [{"rfilename": name} for name in files(commit)]}
+            body = {"sha": commit, "siblings": [{"rfilename": name} for name in files(found[1], commit)]}
             return self.send(200, json.dumps(body).encode(), {})
-        content = files(commit).get(file[3])
+        content = files(found[1], commit).get(file[3])
         if content is None:
             return self.refuse(404)
         return self.send_file(commit, file[3], content, broken=found[1] == "org/broken")
