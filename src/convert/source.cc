@@ -1,9 +1,10 @@
 #include "convert/source.h"
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <set>
 
+#include "base/some_of.h"
 #include "model/deepseek/weights.h"
 #include "weights/formats/format.h"
 #include "weights/gguf/model_files.h"
@@ -46,7 +47,6 @@ std::vector<Linear> list_linears(const ModelConfig& config) {
 // Drops layers that are not there; those of the model proper are a problem.
 Status keep_present(const Checkpoint& checkpoint, const std::string& location,
                     std::vector<Linear>& linears) {
-  constexpr size_t kShown = 20;
   std::vector<std::string> missing;
   std::vector<Linear> present;
   for (Linear& linear : linears) {
@@ -58,11 +58,8 @@ Status keep_present(const Checkpoint& checkpoint, const std::string& location,
   }
   linears = std::move(present);
   if (missing.empty()) return {};
-  const size_t shown = std::min(missing.size(), kShown);
-  return invalid("{}: {} tensors of the model are missing or of a type that is not known: {}{}",
-                 location, missing.size(),
-                 fmt::join(missing.begin(), missing.begin() + static_cast<ptrdiff_t>(shown), ", "),
-                 shown < missing.size() ? ", ..." : "");
+  return invalid("{}: {} tensors of the model are missing or of a type that is not known: {}",
+                 location, missing.size(), some_of(missing));
 }
 
 std::string_view prefix_of(std::string_view name) {

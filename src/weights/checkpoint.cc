@@ -1,11 +1,11 @@
 #include "weights/checkpoint.h"
 
-#include <fmt/ranges.h>
 #include <sys/mman.h>
 
 #include <set>
 
 #include "base/json.h"
+#include "base/some_of.h"
 #include "weights/gguf/tensor_names.h"
 
 namespace fathom {
@@ -50,22 +50,23 @@ Result<std::set<std::string>> shard_names(const FileSet& files) {
 
 Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const FileSet& files) {
   auto checkpoint = std::make_shared<Checkpoint>();
-  if (files.has(kIndex)) {
+  const std::vector<std::string> listed = files.names();
+  const std::set<std::string, std::less<>> names(listed.begin(), listed.end());
+  if (names.contains(kIndex)) {
     const std::set<std::string> shards = TRY(shard_names(files));
     std::vector<std::string> missing;
     for (const std::string& shard : shards) {
-      if (!files.has(shard)) missing.push_back(shard);
+      if (!names.contains(shard)) missing.push_back(shard);
     }
     if (!missing.empty()) {
       return fail(ErrorCode::kNotFound, "{}: {} of {} files named by {} are missing: {}",
-                  files.location(), missing.size(), shards.size(), kIndex,
-                  fmt::join(missing, ", "));
+                  files.location(), missing.size(), shards.size(), kIndex, some_of(missing));
     }
     for (const std::string& shard : shards) TRY(checkpoint->add_file(files, shard));
-  } else if (files.has(kSingle)) {
+  } else if (names.contains(kSingle)) {
     TRY(checkpoint->add_file(files, std::string(kSingle)));
   } else {
-    for (const std::string& name : files.names()) {
+    for (const std::string& name : listed) {
       if (is_gguf(name)) TRY(checkpoint->add_file(files, name));
     }
     if (checkpoint->files_.empty()) {

@@ -11,6 +11,25 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
+// Counts how often they are listed.
+class CountedFiles final : public FileSet {
+ public:
+  void put(const std::string& name, std::string content) { memory_.put(name, std::move(content)); }
+  std::vector<std::string> names() const override {
+    ++listings_;
+    return memory_.files()->names();
+  }
+  Result<FileBytes> open(std::string_view name) const override {
+    return memory_.files()->open(name);
+  }
+  std::string location() const override { return "<memory>"; }
+  int listings() const { return listings_; }
+
+ private:
+  MemoryFiles memory_;
+  mutable int listings_ = 0;
+};
+
 std::string shard(const std::string& tensor) {
   SafetensorsBuilder builder;
   builder.add(tensor, DType::kF32, {2});
@@ -56,6 +75,22 @@ TEST(Checkpoint, ListsAllMissingShards) {
   EXPECT_THAT(error,
               AllOf(HasSubstr("2 of 3 files"), HasSubstr("three.safetensors, two.safetensors"),
                     Not(HasSubstr("one.safetensors"))));
+}
+
+// An index may name as many files as its writer likes.
+TEST(Checkpoint, ListsNoMoreThanAFewOfManyMissingShards) {
+  std::string map;
+  for (int i = 0; i < 100'000; ++i) {
+    map += fmt::format(R"({}"t{}":"{:06}.safetensors")", i ? "," : "", i, i);
+  }
+  CountedFiles files;
+  files.put("model.safetensors.index.json", R"({"weight_map":{)" + map + "}}");
+  const auto checkpoint = Checkpoint::open(files);
+  ASSERT_FALSE(checkpoint);
+  EXPECT_THAT(checkpoint.error().message,
+              AllOf(HasSubstr("100000 of 100000 files"),
+                    HasSubstr("000019.safetensors ... and 99980 more"), Not(HasSubstr("000020"))));
+  EXPECT_EQ(files.listings(), 1);
 }
 
 TEST(Checkpoint, RefusesWrongIndices) {

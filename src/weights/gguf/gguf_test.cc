@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <fstream>
 
 #include "base/json.h"
 #include "tensor/float_formats.h"
@@ -158,6 +161,18 @@ TEST(Gguf, BlocksBecomeMatricesUnderHuggingFaceNames) {
     EXPECT_EQ(values[static_cast<size_t>(i)], 0.5f * static_cast<float>(i % 32 - 16));
   EXPECT_THAT(format->load({**checkpoint, prefix, 2, 64, config}, *exec).error().message,
               HasSubstr("expected [2, 64], found Q8_0 [2, 32]"));
+}
+
+TEST(Gguf, ListsNoMoreThanAFewOfManyMissingParts) {
+  std::string folder = (std::filesystem::temp_directory_path() / "fathom-gguf-XXXXXX").string();
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  std::ofstream(std::filesystem::path(folder) / "m-00001-of-99999.gguf") << "GGUF";
+  const auto files = open_model_files(folder);
+  std::filesystem::remove_all(folder);
+  ASSERT_FALSE(files);
+  EXPECT_THAT(files.error().message,
+              testing::AllOf(HasSubstr("99998 of the 99999 parts"),
+                             HasSubstr("m-00021-of-99999.gguf ... and 99978 more")));
 }
 
 // attn_k_b and attn_v_b are kv_b_proj, both in use once it is loaded.

@@ -1,10 +1,11 @@
 #include "weights/gguf/model_files.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <map>
 #include <regex>
+#include <set>
+
+#include "base/some_of.h"
 
 namespace fathom {
 namespace {
@@ -29,16 +30,18 @@ std::optional<Part> part_of(const std::string& name) {
 Result<std::vector<std::string>> files_of_model(const FileSet& folder, const std::string& name) {
   const auto part = part_of(name);
   if (!part) return std::vector{name};
+  const std::vector<std::string> listed = folder.names();
+  const std::set<std::string> there(listed.begin(), listed.end());
   std::vector<std::string> all;
   std::vector<std::string> missing;
   for (int i = 1; i <= part->count; ++i) {
     all.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", part->stem, i, part->count));
-    if (!folder.has(all.back())) missing.push_back(all.back());
+    if (!there.contains(all.back())) missing.push_back(all.back());
   }
   if (all.empty()) return invalid("{}: a model of 0 parts", name);
   if (!missing.empty()) {
     return fail(ErrorCode::kNotFound, "{}: {} of the {} parts of this GGUF model are missing: {}",
-                folder.location(), missing.size(), part->count, fmt::join(missing, ", "));
+                folder.location(), missing.size(), part->count, some_of(missing));
   }
   return all;
 }
@@ -53,7 +56,7 @@ Result<std::string> model_in(const FileSet& folder, const std::vector<std::strin
   if (models.size() == 1) return models[0];
   if (models.empty()) return names[0];  // parts without the first: reported as missing
   return invalid("{} holds {} GGUF models: {}; name the file", folder.location(), models.size(),
-                 fmt::join(models, ", "));
+                 some_of(models));
 }
 
 // Texts made from metadata, and the GGUF files themselves.
