@@ -12,6 +12,7 @@
 #include "weights/checkpoint.h"
 #include "weights/formats/format.h"
 #include "weights/gguf/model_files.h"
+#include "weights/gguf/tensor_names.h"
 #include "weights/loader.h"
 #include "weights/test_files.h"
 
@@ -192,6 +193,20 @@ TEST(Gguf, SplitKvBIsOneLayer) {
   loader.linear("model.layers.0.self_attn.kv_b_proj", 6, 3, matrix);
   EXPECT_TRUE(loader.status("here"));
   EXPECT_THAT(loader.unvisited(), testing::IsEmpty());
+}
+
+TEST(Gguf, EmptyExpertsAndOddLayersKeepTheirNames) {
+  GgufBuilder b;
+  const std::string names[] = {"blk.0.ffn_up_exps.weight", "blk.007.attn_q.weight"};
+  b.tensor(names[0], kF32, {256, 0, 4096}, "");
+  b.tensor(names[1], kF32, {1, 1}, std::string(4, '\0'));
+  b.tensor("blk.10.attn_q.weight", kF32, {1, 1}, std::string(4, '\0'));
+  const std::string bytes = b.build();
+  const auto tensors = read_gguf_tensors(std::as_bytes(std::span(bytes)), "x.gguf");
+  ASSERT_TRUE(tensors) << tensors.error().message;
+  EXPECT_EQ(tensors->size(), 3u);
+  for (const std::string& name : names) EXPECT_TRUE(tensors->contains(name)) << name;
+  EXPECT_TRUE(tensors->contains("model.layers.10.self_attn.q_proj.weight"));
 }
 
 TEST(Gguf, ConfigNamesAllThatIsMissing) {

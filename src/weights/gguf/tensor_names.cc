@@ -66,6 +66,7 @@ std::optional<std::pair<std::string_view, std::string_view>> split_layer(std::st
   if (dot == 0 || dot > 4) return std::nullopt;
   const std::string_view number = name.substr(0, dot);
   if (number.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  if (number.size() > 1 && number[0] == '0') return std::nullopt;  // one name for a layer
   return std::pair(number, name.substr(dot + 1));
 }
 
@@ -103,7 +104,8 @@ void add(const GgufTensor& tensor, std::map<std::string, StoredTensor>& out) {
     }
     const auto stacked = look_up(kStackedNames, rest);
     constexpr int64_t kMostExperts = 4096;
-    if (stacked && tensor.shape.size() == 3 && tensor.shape[0] > 0 &&
+    // Empty tensors could be made into any number of experts.
+    if (stacked && tensor.shape.size() == 3 && !tensor.bytes.empty() &&
         tensor.shape[0] <= kMostExperts) {
       return add_experts(tensor, number, *stacked, out);
     }
