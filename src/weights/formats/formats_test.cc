@@ -152,6 +152,7 @@ TEST(ScaledFormats, ScalesOfEveryShapeAndType) {
     return static_cast<float>(1 << (n / 128 * 2 + k / 128));
   };
   expect_scaled("weight_scale", DType::kF32, {2, 2}, bytes_of<float>({1, 2, 4, 8}), by_block);
+  expect_scaled("weight_scale", DType::kF32, {2, 1, 2, 1}, bytes_of<float>({1, 2, 4, 8}), by_block);
   // ue8m0: 127 is 1.
   expect_scaled("weight_scale_inv", DType::kF8E8M0, {2, 2}, bytes_of<uint8_t>({127, 128, 129, 130}),
                 by_block);

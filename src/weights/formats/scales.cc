@@ -83,7 +83,9 @@ Result<DescribedMatrix> describe_scaled(const StoredLinear& linear, WeightFormat
                    weight.describe());
   }
   const StoredTensor* scale = TRY(linear.require(part, weight.describe() + " needs its scales"));
-  const std::vector<int64_t>& shape = scale->shape;
+  std::vector<int64_t> shape = scale->shape;
+  // ModelOpt's FP8_PB_WO: [blocks of rows, 1, blocks of columns, 1].
+  if (shape.size() == 4 && shape[1] == 1 && shape[3] == 1) shape = {shape[0], shape[2]};
   const int64_t out = linear.out, in = linear.in;
   const int32_t block_out = linear.config.block_out, block_in = linear.config.block_in;
   const std::vector<int64_t> blocks = {block_count(out, block_out), block_count(in, block_in)};
