@@ -36,7 +36,7 @@ using EvictableLeaves = std::set<std::pair<EvictionKey, RadixNode*>>;
 // A run of whole pages below its parent's. Root nodes (one per namespace) are empty, and live as long
 // as something is below them.
 struct RadixNode {
-  const std::string* root_of = nullptr;  // roots: their namespace
+  const std::string* root_of = nullptr;  // roots: their namespace; null once forgotten
   std::vector<int32_t> tokens;
   std::vector<PageId> pages;
   RadixNode* parent = nullptr;
@@ -60,6 +60,7 @@ struct PrefixCache::Impl {
   TailBudget tail;
   int32_t page_size;
   std::map<std::string, std::unique_ptr<RadixNode>, std::less<>> roots;
+  std::vector<std::unique_ptr<RadixNode>> forgotten;  // roots of what only leases hold
   EvictableLeaves evictable_leaves;
   int32_t cached = 0;  // pages in the tree
   int32_t leased = 0;  // of them, in nodes with leases
@@ -134,12 +135,24 @@ struct PrefixCache::Impl {
       if (node->leases++ == 0) leased += static_cast<int32_t>(node->pages.size());
     }
   }
-  void release(RadixNode* node) {
-    for (; node && node->parent; node = node->parent) {
+  void release(RadixNode* last) {
+    RadixNode* node = last;
+    for (; node->parent; node = node->parent) {
       if (--node->leases == 0) {
         leased -= static_cast<int32_t>(node->pages.size());
         list(node);
       }
+    }
+    if (!node->root_of) drop(last);
+  }
+  // Of a forgotten branch, what no other lease holds.
+  void drop(RadixNode* leaf) {
+    while (is_evictable_leaf(*leaf)) {
+      RadixNode* const parent = leaf->parent;
+      const bool highest = !parent->parent;
+      remove_leaf(leaf);
+      if (highest) return;  // its root may be gone
+      leaf = parent;
     }
   }
 
@@ -211,7 +224,12 @@ struct PrefixCache::Impl {
     const auto first = Tokens(leaf->tokens).first(static_cast<size_t>(page_size));
     parent->children.erase(parent->children.find(first));
     list(parent);
-    if (parent->root_of && parent->children.empty()) roots.erase(roots.find(*parent->root_of));
+    if (parent->parent || !parent->children.empty()) return;
+    if (parent->root_of) {
+      roots.erase(roots.find(*parent->root_of));
+    } else {
+      std::erase_if(forgotten, [parent](const auto& root) { return root.get() == parent; });
+    }
   }
 };
 
@@ -362,6 +380,13 @@ int32_t PrefixCache::evict(int32_t pages) {
   return freed;
 }
 
-void PrefixCache::flush() { evict(impl_->cached); }
+void PrefixCache::flush() {
+  evict(impl_->cached);
+  for (auto& [ns, root] : impl_->roots) {
+    root->root_of = nullptr;
+    impl_->forgotten.push_back(std::move(root));
+  }
+  impl_->roots.clear();
+}
 
 }  // namespace fathom

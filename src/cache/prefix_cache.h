@@ -91,7 +91,8 @@ class PrefixCache {
   int32_t evict(int32_t pages);
   int32_t evictable_pages() const;
   int32_t cached_pages() const;
-  // Forgets everything that is not leased.
+  // Forgets everything. Nobody finds any more what is leased; it goes with its last lease, which
+  // must not be given to insert().
   void flush();
 
   bool enabled() const;

@@ -183,6 +183,34 @@ TEST(PrefixCache, LeasedPrefixesAreNotEvicted) {
   EXPECT_EQ(pool.available(), 8);
 }
 
+TEST(PrefixCache, WhatIsLeasedIsForgottenTooAndGoesWithItsLastLease) {
+  PagePool pool(16, 1);
+  PrefixCache cache(pool, true);
+  const Tokens tokens = {1, 2, 3, 4};
+  std::vector<PageId> pages = take(pool, 4);
+  std::vector<PageId> branch = take(pool, 3);
+  PrefixLease all, other;
+  cache.insert("", tokens, pages, all, 1);
+  cache.insert("", Tokens{1, 2, 9}, branch, other, 2);
+  cache.flush();
+  EXPECT_EQ(cache.peek("", tokens, 4), 0);
+  EXPECT_EQ(cache.match("", tokens, 4, 3).pages.size(), 0u);
+  EXPECT_EQ(cache.evict(16), 0);
+
+  std::vector<PageId> fresh = take(pool, 4);
+  PrefixLease lease;
+  cache.insert("", tokens, fresh, lease, 4);
+  EXPECT_EQ(pool.available() + cache.cached_pages(), 16);
+  EXPECT_EQ(cache.cached_pages(), 9);
+  all = PrefixLease();
+  EXPECT_EQ(cache.cached_pages(), 7) << "the shared beginning is the other's still";
+  cache.flush();
+  other = PrefixLease();
+  EXPECT_EQ(cache.cached_pages(), 4);
+  lease = PrefixLease();
+  EXPECT_EQ(pool.available(), 16);
+}
+
 TEST(PrefixCache, LeastRecentlyUsedLeafGoesFirst) {
   PagePool pool(4, 1);
   PrefixCache cache(pool, true);

@@ -560,7 +560,11 @@ bool Scheduler::flush_cache() {
   return idle();
 }
 
-void Scheduler::forget_cache() { impl_->cache.flush(); }
+void Scheduler::forget_cache() {
+  for (const auto& s : impl_->running) s->spec.insert_into_cache = false;
+  impl_->cache.flush();
+  impl_->reorder = true;
+}
 void Scheduler::hold_admissions(bool hold) { impl_->admissions_held = hold; }
 
 SchedulerStats Scheduler::stats() const {

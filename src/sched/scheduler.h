@@ -133,7 +133,8 @@ class Scheduler {
   bool idle() const;  // nothing queued, nothing running
   // Only when idle: forgets the prefix cache. False otherwise.
   bool flush_cache();
-  // Forgets what no running sequence uses.
+  // Whatever is computed so far, nobody else uses it: running sequences go on with what they have,
+  // and it does not come (back) into the cache.
   void forget_cache();
   // While held, what runs goes on and what waits keeps waiting.
   void hold_admissions(bool hold);

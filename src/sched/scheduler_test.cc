@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -261,6 +262,38 @@ TEST(Scheduler, DiscardedKvIsNotFoundAgain) {
     }
   }
   EXPECT_EQ(world.pool.available(), 256);
+}
+
+// As after new weights: sequences that were paused in place keep what the old ones computed.
+TEST(Scheduler, ForgottenKvServesOnlyThoseThatHoldIt) {
+  World world({.max_running = 4}, 2048, 1, true);
+  const auto cached_of = [&](SequenceId id) {
+    const StepPlan& plan = world.scheduler.plan();
+    const auto step = std::ranges::find(plan.sequences, id, &SequenceStep::id);
+    CHECK(step != plan.sequences.end());
+    const int32_t cached = step->cached_tokens;
+    std::vector<Committed> results;
+    for (const SequenceStep& s : plan.sequences) results.push_back({.id = s.id, .token = 1});
+    world.scheduler.commit(results);
+    world.scheduler.check_books();
+    return cached;
+  };
+  const SequenceId first = world.add(iota(50), 100);
+  cached_of(first);
+  const SequenceId second = world.add(iota(50), 100);
+  EXPECT_EQ(cached_of(second), 49);
+  world.scheduler.forget_cache();
+  const SequenceId third = world.add(iota(50), 100);
+  EXPECT_EQ(cached_of(third), 0);
+  world.abort(first);
+  world.abort(second);
+  const SequenceId fourth = world.add(iota(55), 100);
+  EXPECT_EQ(cached_of(fourth), 50) << "the third one's";
+  world.scheduler.check_books();
+  world.abort(third);
+  world.abort(fourth);
+  ASSERT_TRUE(world.scheduler.flush_cache());
+  EXPECT_EQ(world.pool.available(), 2048);
 }
 
 TEST(Scheduler, LongestOutputFirst) {

@@ -192,6 +192,21 @@ def test_weights_from_disk(launch, tmp_path):
     server.post("/update_weights_from_disk", {"model_path": str(copy), "load_format": "dummy"})
     answer = server.generate(**BODY)
     assert answer["output_ids"] != expected and answer["meta_info"]["cached_tokens"] == 0
+
+    # Nobody finds what a request that was paused in place has computed with the old ones.
+    prompt = {"input_ids": list(range(300, 400)), "sampling_params": {"max_new_tokens": 8, "ignore_eos": True, "temperature": 0}}
+    running, answers = later(server, {**prompt, "sampling_params": {"max_new_tokens": 500, "ignore_eos": True}})
+    wait_for(lambda: server.load()["num_reqs"] == 1)
+    server.post("/pause_generation", {"mode": "in_place"})
+    assert server.post("/update_weights_from_disk", {"model_path": str(copy)})["success"]
+    server.post("/continue_generation", {})
+    meanwhile = server.generate(**prompt)
+    running.join()
+    assert json.loads(answers[0][1])["meta_info"]["completion_tokens"] == 500
+    afterwards = server.generate(**prompt)
+    assert meanwhile["meta_info"]["cached_tokens"] == 0 < afterwards["meta_info"]["cached_tokens"]
+    uncached = server.generate(**prompt, cache_prompt=False)["output_ids"]
+    assert meanwhile["output_ids"] == afterwards["output_ids"] == uncached
     status, text = server.request("POST", "/update_weights_from_tensor", {})
     assert status == 400 and "/update_weights_from_disk" in text
 
