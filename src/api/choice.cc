@@ -15,16 +15,16 @@ int64_t count_characters(std::string_view text) {
 Result<Choice> Choice::create(std::shared_ptr<const Tokenizer> tokenizer,
                               const SamplingParams& sampling, std::string rid,
                               std::optional<AnswerForm> form) {
-  auto matcher = TRY(StopMatcher::create(sampling.stop, sampling.stop_regex));
-  return Choice(Detokenizer(std::move(tokenizer), sampling.skip_special_tokens), std::move(matcher),
-                sampling.no_stop_trim, std::move(rid), std::move(form));
+  StopMatcher matcher(TRY(StopSet::create(sampling.stop, sampling.stop_regex)));
+  return Choice(std::move(tokenizer), sampling, std::move(matcher), std::move(rid),
+                std::move(form));
 }
 
-Choice::Choice(Detokenizer detokenizer, StopMatcher matcher, bool keep_stop, std::string rid,
-               std::optional<AnswerForm> form)
-    : detokenizer_(std::move(detokenizer)),
+Choice::Choice(std::shared_ptr<const Tokenizer> tokenizer, const SamplingParams& sampling,
+               StopMatcher matcher, std::string rid, std::optional<AnswerForm> form)
+    : detokenizer_(std::move(tokenizer), sampling.skip_special_tokens),
       matcher_(std::move(matcher)),
-      keep_stop_(keep_stop),
+      keep_stop_(sampling.no_stop_trim),
       rid_(std::move(rid)),
       form_(std::move(form)) {
   if (form_ && form_->reasoning) {

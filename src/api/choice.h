@@ -20,7 +20,10 @@ namespace fathom::api {
 class Choice {
  public:
   // With a form the text is also read into dialect events. Stop strings are looked for behind the
-  // thoughts. kInvalid: a stop regex does not compile.
+  // thoughts.
+  Choice(std::shared_ptr<const Tokenizer> tokenizer, const SamplingParams& sampling,
+         StopMatcher matcher, std::string rid, std::optional<AnswerForm> form = {});
+  // For one sequence alone. kInvalid: a stop regex does not compile.
   static Result<Choice> create(std::shared_ptr<const Tokenizer> tokenizer,
                                const SamplingParams& sampling, std::string rid,
                                std::optional<AnswerForm> form = {});
@@ -63,8 +66,6 @@ class Choice {
   double queue_seconds() const { return queue_seconds_; }
 
  private:
-  Choice(Detokenizer detokenizer, StopMatcher matcher, bool keep_stop, std::string rid,
-         std::optional<AnswerForm> form);
   // Each passes text on to the next; true: the text ends here, finish_ is set.
   bool show(const std::string& decoded);
   bool say(const std::string& text);

@@ -132,6 +132,35 @@ TEST(Prepare, RidsSeedsAndLengths) {
   EXPECT_FALSE(prepare(twice->job, rig.tokenizer, settings()).has_value());
 }
 
+TEST(Prepare, ThePromptsOfAllSequencesAreBounded) {
+  Rig rig;
+  Job job{.samples = 4096};
+  job.prompts.push_back({.ids = std::vector<int32_t>(17'000, 5), .tokenized = true});
+  Settings wide = settings();
+  wide.context_length = wide.max_request_tokens = 20'000;
+  const auto refused = prepare(job, rig.tokenizer, wide);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(
+      refused.error().message,
+      "The prompts of all sequences have more than 67108864 tokens, the most that are allowed per "
+      "request.");
+}
+
+TEST(Prepare, ARegexsMatchIsCutFromAnAnswerThatIsNoStream) {
+  for (const bool stream : {false, true}) {
+    Rig rig = native_rig(fmt::format(
+        R"({{"text":"a","stream":{},"sampling_params":{{"n":2,"stop_regex":"[0-9]+x"}}}})",
+        stream));
+    for (Choice& choice : rig.prepared.choices) {
+      for (const char* piece : {"ab", "1", "2x", "y"}) {
+        if (!choice.finish()) choice.push(event(piece));
+      }
+      EXPECT_EQ(choice.text(), stream ? "ab12" : "ab");
+      EXPECT_TRUE(choice.stopped_by_text());
+    }
+  }
+}
+
 // The byte tokenizer makes a token of each byte.
 TEST(Native, ATextFarBeyondTheContextIsToldByItsBeginning) {
   Rig rig;

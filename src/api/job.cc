@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kMostGrammarBytes = 64 << 20;
 constexpr int64_t kMostLogprobs = 1 << 24;
+constexpr size_t kMostPromptTokens = 1 << 26;  // every sequence has its own copy
 
 // The first `bytes` bytes of `text`, less a character that they cut.
 std::string_view beginning(std::string_view text, size_t bytes) {
@@ -158,6 +159,8 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
   std::set<std::string> rids;
   TRY(check_grammar_bytes(job));
   int64_t logprobs = 0;
+  size_t prompt_tokens = 0;
+  std::shared_ptr<const StopSet> stops;
   for (size_t p = 0; p < job.prompts.size(); ++p) {
     const Prompt& prompt = job.prompts[p];
     auto ids = TRY(tokenize(prompt, *tokenizer, settings));
@@ -176,6 +179,17 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
           "allowed. Ask for fewer top logprobs, tokens or sequences.",
           logprobs, kMostLogprobs);
     }
+    prompt_tokens += static_cast<size_t>(job.samples) * ids.size();
+    if (prompt_tokens > kMostPromptTokens) {
+      return refuse(
+          "The prompts of all sequences have more than {} tokens, the most that are allowed per "
+          "request.",
+          kMostPromptTokens);
+    }
+    if (!stops || sampling.stop != job.prompts[p - 1].sampling.stop ||
+        sampling.stop_regex != job.prompts[p - 1].sampling.stop_regex) {
+      stops = TRY(StopSet::create(sampling.stop, sampling.stop_regex));
+    }
     for (int64_t s = 0; s < job.samples; ++s) {
       GenerateRequest request;
       request.rid = rid_of(job, p, s);
@@ -193,7 +207,8 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
       request.embed = job.embed;
       request.cache_generated =
           !(settings.strip_thinking_cache && form && form->reasoning && form->starts_in_thoughts);
-      out.choices.push_back(TRY(Choice::create(tokenizer, sampling, request.rid, form)));
+      out.choices.push_back(
+          Choice(tokenizer, sampling, StopMatcher(stops, !job.stream), request.rid, form));
       out.requests.push_back(std::move(request));
     }
     out.prompt_ids.push_back(std::move(ids));

@@ -1,3 +1,5 @@
+#include <span>
+
 #include "api/json_reader.h"
 #include "api/native.h"
 #include "api/sampling.h"
@@ -61,7 +63,7 @@ Parsed<bool> read_prompts(const Fields& fields, const Settings& settings,
 // apply(value, path, prompt) -> expected<void, Failure>.
 template <class Apply>
 std::expected<void, Failure> for_each_prompt(const Fields& fields, std::string_view name,
-                                             std::vector<Prompt>& prompts, bool list_per_prompt,
+                                             std::span<Prompt> prompts, bool list_per_prompt,
                                              Apply apply) {
   const auto value = fields.find(name);
   if (!value) return {};
@@ -86,7 +88,11 @@ std::expected<void, Failure> read_all_sampling(const Fields& fields, const Setti
                                                Job& job) {
   for (auto& prompt : job.prompts) prompt.sampling = settings.native_defaults;
   std::optional<int64_t> samples;
-  TRY(for_each_prompt(fields, "sampling_params", job.prompts, true,
+  // One object for all is read once, so that the prompts share what is large in it.
+  const bool one_for_all = !as_array(fields.find("sampling_params"));
+  const std::span<Prompt> read_for =
+      std::span(job.prompts).first(one_for_all ? 1 : job.prompts.size());
+  TRY(for_each_prompt(fields, "sampling_params", read_for, true,
                       [&](JsonValue value, const std::string& path,
                           Prompt& prompt) -> std::expected<void, Failure> {
                         Fields params(value, path, false);
@@ -105,6 +111,10 @@ std::expected<void, Failure> read_all_sampling(const Fields& fields, const Setti
                         samples = n;
                         return {};
                       }));
+  for (Prompt& prompt : std::span(job.prompts).subspan(read_for.size())) {
+    prompt.sampling = job.prompts[0].sampling;
+    prompt.explicit_length = job.prompts[0].explicit_length;
+  }
   job.samples = samples.value_or(1);
   return check_sequence_count(job.prompts.size(), job.samples, settings);
 }

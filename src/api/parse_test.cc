@@ -97,6 +97,27 @@ TEST(Sampling, ReadsEveryField) {
   EXPECT_EQ(s.seed, ~uint64_t{0});
 }
 
+TEST(Sampling, ListsOfIdsHoldEachOnce) {
+  const SamplingParams s =
+      sampling_of(R"({"stop_token_ids":[9,2,9,2],"logit_bias":{"7":1,"3":5,"7":2}})");
+  EXPECT_EQ(s.stop_token_ids, (std::vector<int32_t>{2, 9}));
+  EXPECT_EQ(s.logit_bias, (std::vector<std::pair<int32_t, float>>{{3, 5.0f}, {7, 2.0f}}));
+}
+
+TEST(Sampling, PromptsShareOneObjectsLists) {
+  const auto prompts = native(R"({"text":["a","b","c"],"sampling_params":{"max_new_tokens":3,
+      "stop":["x"],"stop_regex":["y"],"logit_bias":{"1":1},"stop_token_ids":[1]}})")
+                           .job.prompts;
+  for (const Prompt& p : prompts) {
+    EXPECT_EQ(&p.sampling.stop.get(), &prompts[0].sampling.stop.get());
+    EXPECT_EQ(&p.sampling.stop_regex.get(), &prompts[0].sampling.stop_regex.get());
+    EXPECT_EQ(&p.sampling.logit_bias.get(), &prompts[0].sampling.logit_bias.get());
+    EXPECT_EQ(&p.sampling.stop_token_ids.get(), &prompts[0].sampling.stop_token_ids.get());
+    EXPECT_EQ(p.sampling.max_new_tokens, 3);
+    EXPECT_TRUE(p.explicit_length);
+  }
+}
+
 TEST(Sampling, ErrorsNameFieldRangeAndValue) {
   EXPECT_EQ(sampling_error(R"({"top_p":1.5})"), "top_p must be in (0, 1], got 1.5.");
   EXPECT_EQ(sampling_error(R"({"temperature":-0.5})"),

@@ -14,12 +14,15 @@ constexpr int64_t kMaxInt64 = std::numeric_limits<int64_t>::max();
 constexpr size_t kMaxStops = 32;
 constexpr size_t kMaxStopBytes = 4096;
 constexpr size_t kMaxStopRegexBytes = 256;
+constexpr size_t kMaxStopTokenIds = 1024;
 
 void read_stops(Fields& fields, std::string_view name, size_t max_bytes,
-                std::vector<std::string>& stops, const Settings& settings) {
+                Shared<std::vector<std::string>>& target, const Settings& settings) {
+  if (!fields.find(name)) return;
+  std::vector<std::string> stops;
   fields.strings(name, stops);
   std::erase_if(stops, [](const std::string& s) { return s.empty(); });
-  if (!settings.text && fields.find(name) && !stops.empty()) {
+  if (!settings.text && !stops.empty()) {
     return fields.refuse_with(
         fmt::format("{}: there is no text to find it in. The server was started with "
                     "--skip-tokenizer-init: use stop_token_ids.",
@@ -35,6 +38,22 @@ void read_stops(Fields& fields, std::string_view name, size_t max_bytes,
                                             name, stop.size(), max_bytes));
     }
   }
+  target = std::move(stops);
+}
+
+void read_stop_token_ids(Fields& fields, SamplingParams& sampling, int64_t vocab_size) {
+  constexpr std::string_view kName = "stop_token_ids";
+  if (!fields.find(kName)) return;
+  std::vector<int32_t> ids;
+  fields.token_ids(kName, ids, vocab_size);
+  std::ranges::sort(ids);
+  const auto repeated = std::ranges::unique(ids);
+  ids.erase(repeated.begin(), repeated.end());
+  if (ids.size() > kMaxStopTokenIds) {
+    return fields.refuse_with(
+        fmt::format("{} may hold at most {} ids, got {}.", kName, kMaxStopTokenIds, ids.size()));
+  }
+  sampling.stop_token_ids = std::move(ids);
 }
 
 void read_logit_bias(Fields& fields, SamplingParams& sampling, int64_t vocab_size) {
@@ -44,7 +63,7 @@ void read_logit_bias(Fields& fields, SamplingParams& sampling, int64_t vocab_siz
   if (value->get(object) != simdjson::SUCCESS) {
     return fields.wrong("logit_bias", "must be an object of token ids and numbers");
   }
-  sampling.logit_bias.clear();
+  std::vector<std::pair<int32_t, float>> biases;
   for (const auto& [key, bias] : object) {
     int64_t id = -1;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
@@ -61,9 +80,17 @@ void read_logit_bias(Fields& fields, SamplingParams& sampling, int64_t vocab_siz
     }
     // As a float; what is beyond its range is as good as its end.
     constexpr double kMost = std::numeric_limits<float>::max();
-    sampling.logit_bias.emplace_back(static_cast<int32_t>(id),
-                                     static_cast<float>(std::clamp(number, -kMost, kMost)));
+    biases.emplace_back(static_cast<int32_t>(id),
+                        static_cast<float>(std::clamp(number, -kMost, kMost)));
   }
+  // Of an id that comes more than once the last counts.
+  using Bias = std::pair<int32_t, float>;
+  std::ranges::reverse(biases);
+  std::ranges::stable_sort(biases, {}, &Bias::first);
+  const auto repeated = std::ranges::unique(biases, {}, &Bias::first);
+  biases.erase(repeated.begin(), repeated.end());
+  biases.shrink_to_fit();
+  sampling.logit_bias = std::move(biases);
 }
 
 // custom_params.thinking_budget: tokens.
@@ -101,7 +128,7 @@ void read_sampling(Fields& fields, SamplingParams& sampling, const Settings& set
                 {.low = 0, .high = 2, .low_open = true});
   read_stops(fields, "stop", kMaxStopBytes, s.stop, settings);
   read_stops(fields, "stop_regex", kMaxStopRegexBytes, s.stop_regex, settings);
-  fields.token_ids("stop_token_ids", s.stop_token_ids, settings.vocab_size);
+  read_stop_token_ids(fields, s, settings.vocab_size);
   fields.boolean("ignore_eos", s.ignore_eos);
   fields.boolean("no_stop_trim", s.no_stop_trim);
   fields.boolean("skip_special_tokens", s.skip_special_tokens);

@@ -380,10 +380,9 @@ void EngineLoop::append(InFlight& r, int32_t token) {
       return;
     }
   }
-  const auto is_in = [token](const std::vector<int32_t>& ids) {
-    return std::find(ids.begin(), ids.end(), token) != ids.end();
-  };
-  const bool stops = !p.ignore_eos && (is_in(plan_.model.eos_tokens) || is_in(p.stop_token_ids));
+  const std::vector<int32_t>& eos = plan_.model.eos_tokens;
+  const bool stops = !p.ignore_eos && (std::ranges::find(eos, token) != eos.end() ||
+                                       std::ranges::binary_search(p.stop_token_ids, token));
   if (stops || (r.grammar && r.grammar->ended())) {
     r.event.finish = FinishReason::stop_token(token);
   } else if (r.generated.total >= p.max_new_tokens) {

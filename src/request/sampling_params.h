@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/shared.h"
+
 namespace fathom {
 
 // What constrains the output (spec: sampling-and-output 6): the client's text, which src/grammar
@@ -39,13 +41,14 @@ struct SamplingParams {
   double frequency_penalty = 0.0;   // [-2, 2]
   double presence_penalty = 0.0;    // [-2, 2]
   double repetition_penalty = 1.0;  // (0, 2]; generated tokens only
-  std::vector<std::pair<int32_t, float>> logit_bias;  // token id -> added to its logit
+  // Token id -> added to its logit; each id once.
+  Shared<std::vector<std::pair<int32_t, float>>> logit_bias;
   std::optional<ThoughtLimits> thoughts;
   std::optional<uint64_t> seed;  // absent: derived from the server's seed and the request number
 
-  std::vector<std::string> stop;        // matched on decoded text, by the text layer
-  std::vector<std::string> stop_regex;  // likewise
-  std::vector<int32_t> stop_token_ids;  // matched by the scheduler
+  Shared<std::vector<std::string>> stop;        // matched on decoded text, by the text layer
+  Shared<std::vector<std::string>> stop_regex;  // likewise
+  Shared<std::vector<int32_t>> stop_token_ids;  // matched by the engine; ascending
   std::optional<GrammarSpec> grammar;
 
   bool ignore_eos = false;  // no stop token of any kind ends the sequence

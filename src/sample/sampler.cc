@@ -95,7 +95,7 @@ bool may_only_stop(const SampleRow& row) {
     for (uint32_t bits = row.allowed[w]; bits != 0; bits &= bits - 1) {
       const auto id = static_cast<int32_t>(w * 32) + std::countr_zero(bits);
       if (std::find(row.stop_ids.begin(), row.stop_ids.end(), id) == row.stop_ids.end() &&
-          std::find(wanted.begin(), wanted.end(), id) == wanted.end()) {
+          !std::binary_search(wanted.begin(), wanted.end(), id)) {
         return false;
       }
     }

@@ -150,7 +150,7 @@ TEST_F(SamplerTest, PenaltiesMinTokensAndBias) {
   EXPECT_EQ(sample(logits, p).token, 5);
   counts_.add(1);
   counts_.add(1);
-  p.logit_bias.clear();
+  p.logit_bias = {};
   EXPECT_EQ(sample(logits, p).token, 7);  // three tokens were generated
 }
 

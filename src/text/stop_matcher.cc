@@ -14,29 +14,22 @@ constexpr size_t kRegexWindow = 4096;
 class StopString {
  public:
   explicit StopString(std::string text) : text_(std::move(text)), fallback_(text_.size() + 1, 0) {
-    for (size_t i = 1, matched = 0; i < text_.size(); ++i) {
+    for (uint32_t i = 1, matched = 0; i < text_.size(); ++i) {
       matched = advance(matched, text_[i]);
       fallback_[i + 1] = matched;
     }
   }
-  // True when the text's last byte completes the stop string.
-  bool push(char c) {
-    matched_ = advance(matched_, c);
-    return matched_ == text_.size();
-  }
   const std::string& text() const { return text_; }
-  size_t matched() const { return matched_; }
-  void reset() { matched_ = 0; }
-
- private:
-  size_t advance(size_t matched, char c) const {
+  // How much is matched after one more byte.
+  uint32_t advance(uint32_t matched, char c) const {
     while (matched > 0 && text_[matched] != c) matched = fallback_[matched];
     return text_[matched] == c ? matched + 1 : 0;
   }
 
+ private:
   std::string text_;
-  std::vector<size_t> fallback_;  // of a matched length: the longest shorter one that also matches
-  size_t matched_ = 0;
+  std::vector<uint32_t>
+      fallback_;  // of a matched length: the longest shorter one that also matches
 };
 
 struct Found {
@@ -47,7 +40,7 @@ struct Found {
 
 }  // namespace
 
-struct StopMatcher::Impl {
+struct StopSet::Impl {
   std::vector<StopString> strings;
   struct Pattern {
     std::string source;
@@ -55,20 +48,31 @@ struct StopMatcher::Impl {
   };
   std::vector<Pattern> patterns;
 
-  std::string tail;     // text seen last: sent bytes (for regexes), then bytes held back
-  size_t released = 0;  // bytes of tail that were sent
-
   ~Impl() {
     for (Pattern& pattern : patterns) rust<ft_regex_free>(pattern.regex);
   }
+};
+
+struct StopMatcher::Impl {
+  std::shared_ptr<const StopSet> set;
+  bool at_once;
+  const std::vector<StopString>& strings = set->impl_->strings;
+  const std::vector<StopSet::Impl::Pattern>& patterns = set->impl_->patterns;
+
+  std::vector<uint32_t> matched = std::vector<uint32_t>(strings.size());  // bytes of each string
+  std::string tail = {};  // text seen last: sent bytes (for regexes), then bytes held back
+  size_t released = 0;    // bytes of tail that were sent
 
   // The stop string that ends first in tail[from, end); the longest one of those.
   Found find_string(size_t from) {
     for (size_t at = from; at < tail.size(); ++at) {
       const StopString* longest = nullptr;
-      for (StopString& s : strings) {
-        if (s.push(tail[at]) && (!longest || s.text().size() > longest->text().size()))
-          longest = &s;
+      for (size_t i = 0; i < strings.size(); ++i) {
+        const StopString& s = strings[i];
+        // A whole match is the text's end, so that `matched` goes on from less than all.
+        matched[i] = s.advance(matched[i], tail[at]);
+        const bool whole = matched[i] == s.text().size();
+        if (whole && (!longest || matched[i] > longest->text().size())) longest = &s;
       }
       if (longest) return {at + 1 - longest->text().size(), at + 1, longest->text()};
     }
@@ -77,7 +81,7 @@ struct StopMatcher::Impl {
 
   // The regular expression whose match begins first, if that is before `best`.
   Found find_pattern(Found best) const {
-    for (const Pattern& pattern : patterns) {
+    for (const auto& pattern : patterns) {
       size_t begin = 0;
       size_t end = 0;
       if (rust<ft_regex_find>(pattern.regex, tail.data(), tail.size(), &begin, &end) == 1 &&
@@ -88,16 +92,16 @@ struct StopMatcher::Impl {
     return best;
   }
 
-  // Length of the longest suffix that may still become a stop string.
+  // Length of the longest suffix that may still become what is looked for.
   size_t held_back() const {
-    size_t most = 0;
-    for (const StopString& s : strings) most = std::max(most, s.matched());
+    size_t most = at_once && !patterns.empty() ? std::min(kRegexWindow, tail.size()) : 0;
+    for (const size_t length : matched) most = std::max(most, length);
     return most;
   }
 
   // Forgets sent bytes that no regular expression looks at any more.
   void forget() {
-    const size_t keep = patterns.empty() ? 0 : kRegexWindow;
+    const size_t keep = patterns.empty() || at_once ? 0 : kRegexWindow;
     if (released <= keep) return;
     size_t drop = released - keep;
     // Regexes want valid UTF-8: cut between characters.
@@ -110,19 +114,23 @@ struct StopMatcher::Impl {
   void clear() {
     tail.clear();
     released = 0;
-    for (StopString& s : strings) s.reset();
+    std::ranges::fill(matched, 0);
   }
 };
 
-StopMatcher::StopMatcher() : impl_(std::make_unique<Impl>()) {}
+StopSet::StopSet() : impl_(std::make_unique<Impl>()) {}
+StopSet::~StopSet() = default;
+
+StopMatcher::StopMatcher(std::shared_ptr<const StopSet> set, bool at_once)
+    : impl_(new Impl{.set = std::move(set), .at_once = at_once}) {}
 StopMatcher::~StopMatcher() = default;
 StopMatcher::StopMatcher(StopMatcher&&) noexcept = default;
 StopMatcher& StopMatcher::operator=(StopMatcher&&) noexcept = default;
 
-Result<StopMatcher> StopMatcher::create(const std::vector<std::string>& strings,
-                                        const std::vector<std::string>& regexes) {
-  StopMatcher matcher;
-  Impl& m = *matcher.impl_;
+Result<std::shared_ptr<const StopSet>> StopSet::create(const std::vector<std::string>& strings,
+                                                       const std::vector<std::string>& regexes) {
+  std::shared_ptr<StopSet> set(new StopSet);
+  Impl& m = *set->impl_;
   for (const std::string& s : strings) {
     if (!s.empty()) m.strings.emplace_back(s);
   }
@@ -132,7 +140,7 @@ Result<StopMatcher> StopMatcher::create(const std::vector<std::string>& strings,
     if (!regex) return invalid("stop_regex '{}' is not valid: {}", source, rust_error());
     m.patterns.push_back({source, regex});
   }
-  return matcher;
+  return set;
 }
 
 StopMatcher::Output StopMatcher::push(std::string_view text) {

@@ -15,10 +15,26 @@
 
 namespace fathom {
 
+// What is looked for: prepared once, for all sequences of a request.
+class StopSet {
+ public:
+  static Result<std::shared_ptr<const StopSet>> create(const std::vector<std::string>& strings,
+                                                       const std::vector<std::string>& regexes);
+  ~StopSet();
+  StopSet(const StopSet&) = delete;
+
+ private:
+  friend class StopMatcher;
+  StopSet();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
 class StopMatcher {
  public:
-  static Result<StopMatcher> create(const std::vector<std::string>& strings,
-                                    const std::vector<std::string>& regexes);
+  // at_once: nobody looks at the text before its end, so all that a regex sees is held back, and
+  // its match leaves nothing behind.
+  explicit StopMatcher(std::shared_ptr<const StopSet> set, bool at_once = false);
   ~StopMatcher();
   StopMatcher(StopMatcher&&) noexcept;
   StopMatcher& operator=(StopMatcher&&) noexcept;
@@ -33,7 +49,6 @@ class StopMatcher {
   std::string finish();
 
  private:
-  StopMatcher();
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

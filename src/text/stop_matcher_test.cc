@@ -8,6 +8,11 @@
 namespace fathom {
 namespace {
 
+Result<StopMatcher> matcher_of(const std::vector<std::string>& strings,
+                               const std::vector<std::string>& regexes, bool at_once = false) {
+  return StopMatcher(TRY(StopSet::create(strings, regexes)), at_once);
+}
+
 struct Outcome {
   std::string text;
   std::optional<std::string> matched;
@@ -33,7 +38,7 @@ Outcome feed(StopMatcher& matcher, std::string_view text, const std::vector<size
 }
 
 Outcome whole(const std::vector<std::string>& stops, std::string_view text, size_t piece) {
-  auto matcher = StopMatcher::create(stops, {});
+  auto matcher = matcher_of(stops, {});
   return feed(*matcher, text, {piece});
 }
 
@@ -66,7 +71,7 @@ TEST(StopMatcher, AgreesWithTheObviousSearchHoweverTextIsCut) {
     const Outcome right = expected(stops, text);
     std::vector<size_t> cuts(8);
     for (size_t& cut : cuts) cut = 1 + random() % 9;
-    auto matcher = StopMatcher::create(stops, {});
+    auto matcher = matcher_of(stops, {});
     const Outcome run = feed(*matcher, text, cuts);
     ASSERT_EQ(run.text, right.text) << text << " stops " << testing::PrintToString(stops);
     ASSERT_EQ(run.matched, right.matched);
@@ -75,7 +80,7 @@ TEST(StopMatcher, AgreesWithTheObviousSearchHoweverTextIsCut) {
 }
 
 TEST(StopMatcher, HoldsBackOnlyWhatMayBecomeAStop) {
-  auto matcher = StopMatcher::create({"\n\nUser:", "END"}, {});
+  auto matcher = matcher_of({"\n\nUser:", "END"}, {});
   EXPECT_EQ(matcher->push("Hello E").text, "Hello ");
   EXPECT_EQ(matcher->push("N").text, "");
   EXPECT_EQ(matcher->push("ough").text, "ENough");
@@ -98,7 +103,7 @@ TEST(StopMatcher, LongSelfSimilarStopsStayLinear) {
   for (int i = 0; i < 32; ++i)
     stops.push_back(std::string(4095, 'a') + static_cast<char>('b' + i % 20));
   const std::string text(1 << 19, 'a');
-  auto matcher = StopMatcher::create(stops, {});
+  auto matcher = matcher_of(stops, {});
   std::string sent;
   for (size_t at = 0; at < text.size(); at += 16)
     sent += matcher->push(std::string_view(text).substr(at, 16)).text;
@@ -107,7 +112,7 @@ TEST(StopMatcher, LongSelfSimilarStopsStayLinear) {
 }
 
 TEST(StopMatcher, RegexesMatchAcrossPieces) {
-  auto matcher = StopMatcher::create({}, {"[0-9]{3}"});
+  auto matcher = matcher_of({}, {"[0-9]{3}"});
   EXPECT_EQ(matcher->push("ab 1").text, "ab 1");
   EXPECT_FALSE(matcher->push("2").matched);
   const auto out = matcher->push("34");
@@ -115,8 +120,31 @@ TEST(StopMatcher, RegexesMatchAcrossPieces) {
   EXPECT_EQ(out.stop_text, "3");  // the first two digits were sent already
 }
 
+TEST(StopMatcher, NothingOfARegexsMatchIsLeftInATextThatIsReadAtOnce) {
+  auto matcher = matcher_of({"END"}, {"She loses [0-9]+ of"}, true);
+  std::string text;
+  for (const char* piece : {"Tom asks. ", "She ", "loses", " 1", "0 of"}) {
+    const auto out = matcher->push(piece);
+    text += out.text;
+    EXPECT_EQ(out.matched.has_value(), std::string_view(piece) == "0 of");
+    EXPECT_EQ(out.stop_text, out.matched ? "She loses 10 of" : "");
+  }
+  EXPECT_EQ(text, "Tom asks. ");
+
+  // A long text is let go of but for what a regex may look back over.
+  matcher = matcher_of({}, {"never"}, true);
+  std::string all;
+  text.clear();
+  for (int i = 0; i < 5000; ++i) {
+    all += "é€😀";
+    text += matcher->push("é€😀").text;
+  }
+  EXPECT_EQ(text.size(), all.size() - 4096);
+  EXPECT_EQ(text + matcher->finish(), all);
+}
+
 TEST(StopMatcher, ForgetsOldTextBetweenCharacters) {
-  auto matcher = StopMatcher::create({}, {"never"});
+  auto matcher = matcher_of({}, {"never"});
   std::string sent;
   for (int i = 0; i < 5000; ++i) sent += matcher->push("é€😀").text;
   EXPECT_EQ(sent.size(), 45000u);
@@ -126,13 +154,13 @@ TEST(StopMatcher, ForgetsOldTextBetweenCharacters) {
 TEST(StopMatcher, RefusesBadAndHugePatterns) {
   for (const char* bad :
        {"(", "a{2", "[z-a]", "*", "(?<=x)y", "((((((((((a{99}){99}){99}){99})))))))"}) {
-    const auto matcher = StopMatcher::create({}, {bad});
+    const auto matcher = StopSet::create({}, {bad});
     if (std::string_view(bad) == "a{2") continue;  // a literal in some dialects
     ASSERT_FALSE(matcher) << bad;
     EXPECT_THAT(matcher.error().message, testing::HasSubstr("stop_regex"));
   }
   const std::string nested = std::string(60000, '(') + std::string(60000, ')');
-  EXPECT_FALSE(StopMatcher::create({}, {nested}));
+  EXPECT_FALSE(StopSet::create({}, {nested}));
 }
 
 }  // namespace
