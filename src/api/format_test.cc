@@ -132,6 +132,21 @@ TEST(Prepare, RidsSeedsAndLengths) {
   EXPECT_FALSE(prepare(twice->job, rig.tokenizer, settings()).has_value());
 }
 
+TEST(Prepare, RidsAreBounded) {
+  Rig rig;
+  for (const char* body : {R"({"text":"a","rid":"$"})", R"({"text":["a","b"],"rid":"$"})",
+                           R"({"text":["a","b"],"rid":["x","$"]})"}) {
+    const auto with_rid = [&](size_t bytes) {
+      std::string text = body;
+      text.replace(text.find('$'), 1, std::string(bytes, 'r'));
+      return prepare(parse_generate(text, settings())->job, rig.tokenizer, settings());
+    };
+    EXPECT_TRUE(with_rid(1024)) << body;
+    EXPECT_EQ(with_rid(1025).error().message, "rid has 1025 bytes; at most 1024 are allowed.")
+        << body;
+  }
+}
+
 TEST(Prepare, ThePromptsOfAllSequencesAreBounded) {
   Rig rig;
   Job job{.samples = 4096};

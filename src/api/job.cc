@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kMostGrammarBytes = 64 << 20;
 constexpr int64_t kMostLogprobs = 1 << 24;
 constexpr size_t kMostPromptTokens = 1 << 26;  // every sequence has its own copy
+constexpr size_t kMaxRidBytes = 1024;
 
 // The first `bytes` bytes of `text`, less a character that they cut.
 std::string_view beginning(std::string_view text, size_t bytes) {
@@ -116,6 +117,13 @@ std::expected<void, Failure> limit_thoughts(SamplingParams& sampling,
   return {};
 }
 
+std::expected<void, Failure> check_rids(const Job& job) {
+  size_t longest = job.rid_base.size();
+  for (const Prompt& prompt : job.prompts) longest = std::max(longest, prompt.rid.size());
+  if (longest <= kMaxRidBytes) return {};
+  return refuse("rid has {} bytes; at most {} are allowed.", longest, kMaxRidBytes);
+}
+
 std::string rid_of(const Job& job, size_t prompt, int64_t sample) {
   const auto samples = static_cast<size_t>(job.samples);
   if (!job.rid_base.empty()) {
@@ -158,6 +166,7 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
   Prepared out;
   std::set<std::string> rids;
   TRY(check_grammar_bytes(job));
+  TRY(check_rids(job));
   int64_t logprobs = 0;
   size_t prompt_tokens = 0;
   std::shared_ptr<const StopSet> stops;

@@ -104,6 +104,24 @@ TEST(Sampling, ListsOfIdsHoldEachOnce) {
   EXPECT_EQ(s.logit_bias, (std::vector<std::pair<int32_t, float>>{{3, 5.0f}, {7, 2.0f}}));
 }
 
+TEST(Sampling, ListsAndKeysAreBounded) {
+  const auto ids = [](int32_t n) {
+    std::string text = R"({"stop_token_ids":[0)";
+    for (int32_t id = 1; id < n; ++id) text += "," + std::to_string(id);
+    return text + ",1,1]}";
+  };
+  EXPECT_EQ(sampling_of(ids(1024)).stop_token_ids.size(), 1024u);
+  EXPECT_EQ(sampling_error(ids(1025)), "stop_token_ids may hold at most 1024 ids, got 1025.");
+  const auto with_key = [](const std::string& name, size_t bytes) {
+    return R"({"text":"a",")" + name + "\":\"" + std::string(bytes, 'k') + "\"}";
+  };
+  for (const std::string name : {"extra_key", "cache_salt"}) {
+    native(with_key(name, 1024));
+    EXPECT_EQ(native_failure(with_key(name, 1025)).message,
+              name + " has 1025 bytes; at most 1024 are allowed.");
+  }
+}
+
 TEST(Sampling, PromptsShareOneObjectsLists) {
   const auto prompts = native(R"({"text":["a","b","c"],"sampling_params":{"max_new_tokens":3,
       "stop":["x"],"stop_regex":["y"],"logit_bias":{"1":1},"stop_token_ids":[1]}})")

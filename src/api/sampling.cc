@@ -15,6 +15,7 @@ constexpr size_t kMaxStops = 32;
 constexpr size_t kMaxStopBytes = 4096;
 constexpr size_t kMaxStopRegexBytes = 256;
 constexpr size_t kMaxStopTokenIds = 1024;
+constexpr size_t kMaxKeyBytes = 1024;
 
 void read_stops(Fields& fields, std::string_view name, size_t max_bytes,
                 Shared<std::vector<std::string>>& target, const Settings& settings) {
@@ -106,6 +107,15 @@ void read_thinking_budget(Fields& fields, SamplingParams& sampling) {
   if (custom.failure()) fields.note(*custom.failure());
 }
 
+// Part of the name of a tree of the prefix cache, which outlives the request.
+void read_key(Fields& fields, std::string_view name, std::string& key) {
+  fields.string(name, key);
+  if (key.size() > kMaxKeyBytes) {
+    fields.refuse_with(
+        fmt::format("{} has {} bytes; at most {} are allowed.", name, key.size(), kMaxKeyBytes));
+  }
+}
+
 void read_seed(Fields& fields, std::string_view name, SamplingParams& sampling) {
   if (!fields.find(name)) return;
   int64_t seed = 0;
@@ -171,8 +181,8 @@ std::expected<void, Failure> read_common(Fields& fields, Job& job, const Setting
     }
   }
   std::string extra_key, salt;
-  fields.string("extra_key", extra_key);
-  fields.string("cache_salt", salt);
+  read_key(fields, "extra_key", extra_key);
+  read_key(fields, "cache_salt", salt);
   // Lengths in front keep different pairs different.
   if (!extra_key.empty() || !salt.empty()) {
     job.cache_namespace = fmt::format("{}:{}{}:{}", extra_key.size(), extra_key, salt.size(), salt);
