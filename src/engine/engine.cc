@@ -32,7 +32,7 @@ double available_gib() { return static_cast<double>(host_memory().available) / k
 
 struct TokenStream::State {
   std::shared_ptr<Inbox> inbox;
-  std::shared_ptr<Register> requests;
+  std::shared_ptr<Register> requests;  // null: not registered
   uint64_t id = 0;
   std::string rid;
   std::atomic<bool> finished{false};
@@ -40,6 +40,7 @@ struct TokenStream::State {
   // Once: forgets the request; true for the first caller.
   bool end() {
     if (finished.exchange(true)) return false;
+    if (!requests) return true;
     std::lock_guard lock(requests->mutex);
     requests->rids.erase(rid);
     return true;
@@ -173,10 +174,10 @@ Result<TokenStream> Engine::submit(GenerateRequest request, OnTokens on_tokens) 
   stream.state_ = std::make_shared<TokenStream::State>();
   TokenStream::State& state = *stream.state_;
   state.inbox = m.inbox;
-  state.requests = m.requests;
   state.rid = request.rid;
   state.id = m.next_id.fetch_add(1);
-  {
+  if (!request.health_probe) {  // whose id is nobody's business
+    state.requests = m.requests;
     std::lock_guard lock(m.requests->mutex);
     if (!m.requests->rids.insert(request.rid).second) {
       state.finished = true;

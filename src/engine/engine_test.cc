@@ -125,6 +125,22 @@ TEST(Engine, ARidIsUniqueWhileInFlight) {
   expect_whole(rig.submit(request).wait(), request.input_ids, 3);
 }
 
+TEST(Engine, ProbesAndClientsDoNotMeet) {
+  EngineRig rig({});
+  rig.gate.hold();
+  GenerateRequest probe = request_for(prompt_of(4, 1), 3);
+  probe.rid = "HEALTH_CHECK_1";
+  probe.health_probe = true;
+  GenerateRequest client = request_for(prompt_of(4, 2), 3);
+  client.rid = probe.rid;
+  Call probing = rig.submit(probe);
+  Call call = rig.submit(client);
+  rig.engine->abort_prefix("HEALTH");
+  rig.gate.open();
+  EXPECT_EQ(call.wait().finish.kind, Kind::kAbort);
+  expect_whole(probing.wait(), probe.input_ids, 3);
+}
+
 TEST(Engine, AFullPoolRetractsAndNobodySeesIt) {
   EngineRig rig({.pool = 96, .max_running = 16, .scheduler = {.conservativeness = 0}});
   std::vector<Call> calls;

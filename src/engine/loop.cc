@@ -182,7 +182,8 @@ void EngineLoop::handle(DropRequest& message) {
 void EngineLoop::handle(AbortRequests& message) {
   std::vector<InFlight*> hit;
   for (const auto& [id, r] : in_flight_) {
-    if (message.all || r->request.rid.starts_with(message.rid_prefix)) hit.push_back(r.get());
+    const bool named = !r->request.health_probe && r->request.rid.starts_with(message.rid_prefix);
+    if (message.all || named) hit.push_back(r.get());
   }
   for (InFlight* r : hit) {
     scheduler().abort(r->id);
