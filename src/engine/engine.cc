@@ -64,6 +64,7 @@ struct Engine::Impl {
   std::shared_ptr<Register> requests = std::make_shared<Register>();
   std::unique_ptr<EngineLoop> loop;
   std::thread thread;
+  Arrivals arrivals;
   std::atomic<uint64_t> next_id{1};
   std::mutex shutting_down;
 
@@ -199,10 +200,14 @@ Result<TokenStream> Engine::submit(GenerateRequest request, OnTokens on_tokens) 
 }
 
 void Engine::abort_prefix(std::string rid_prefix) {
-  if (!rid_prefix.empty()) impl_->inbox->push(AbortRequests{std::move(rid_prefix), false});
+  if (rid_prefix.empty()) return;
+  impl_->arrivals.abort(rid_prefix, false,
+                        [&] { impl_->inbox->push(AbortRequests{rid_prefix, false}); });
 }
 
-void Engine::abort_all() { impl_->inbox->push(AbortRequests{"", true}); }
+void Engine::abort_all() {
+  impl_->arrivals.abort("", true, [&] { impl_->inbox->push(AbortRequests{"", true}); });
+}
 
 bool Engine::flush_cache(double timeout_seconds) {
   auto done = std::make_shared<std::promise<bool>>();
@@ -211,7 +216,10 @@ bool Engine::flush_cache(double timeout_seconds) {
 }
 
 void Engine::pause(PauseMode mode) {
-  impl_->inbox->push(Control{[mode](EngineLoop& loop) { loop.pause(mode); }});
+  const auto tell = [&] {
+    impl_->inbox->push(Control{[mode](EngineLoop& loop) { loop.pause(mode); }});
+  };
+  mode == PauseMode::kAbort ? impl_->arrivals.abort("", true, tell) : tell();
 }
 void Engine::resume() {
   impl_->inbox->push(Control{[](EngineLoop& loop) { loop.resume(); }});
@@ -249,9 +257,12 @@ ExpertCounts Engine::expert_counts() {
 Status Engine::update_weights(WeightUpdate update) {
   auto done = std::make_shared<std::promise<Status>>();
   auto answer = done->get_future();
-  impl_->inbox->push(Control{[update = std::move(update), done = std::move(done)](EngineLoop& loop) {
-    loop.request_update(update, done);
-  }});
+  const bool abort_all = update.abort_all;
+  const auto tell = [&] {
+    impl_->inbox->push(Control{[update = std::move(update), done = std::move(done)](
+                                   EngineLoop& loop) { loop.request_update(update, done); }});
+  };
+  abort_all ? impl_->arrivals.abort("", true, tell) : tell();
   try {
     return answer.get();
   } catch (const std::future_error&) {
@@ -259,6 +270,9 @@ Status Engine::update_weights(WeightUpdate update) {
   }
 }
 
+Arrivals& Engine::arrivals() {
+  return impl_->arrivals;
+}
 EngineStats Engine::stats() const { return impl_->loop->stats(); }
 const Plan& Engine::plan() const { return impl_->plan; }
 const ModelConfig& Engine::model_config() const { return impl_->plan.model; }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "engine/arrivals.h"
 #include "engine/control.h"
 #include "engine/parts.h"
 #include "engine/plan.h"
@@ -78,6 +79,8 @@ class Engine {
   // shows later, as a finish event with status 503.
   Result<TokenStream> submit(GenerateRequest request, OnTokens on_tokens);
 
+  // Aborts, also those of pause() and update_weights(), mean those on the way to submit() too.
+  Arrivals& arrivals();
   void abort_prefix(std::string rid_prefix);
   void abort_all();
   // Waits up to timeout_seconds for idleness; false: requests are pending, nothing done.

@@ -141,6 +141,37 @@ TEST(Engine, ProbesAndClientsDoNotMeet) {
   expect_whole(probing.wait(), probe.input_ids, 3);
 }
 
+// An abort that came before the request was submitted, but after it began.
+TEST(Engine, AbortsMeanThoseOnTheWay) {
+  EngineRig rig({});
+  const auto arrives = [&](Arrivals::Ticket& ticket, std::string_view rid) {
+    return ticket.unless_aborted(rid, [] { return true; }).has_value();
+  };
+  Arrivals::Ticket first(rig.engine->arrivals());
+  EXPECT_TRUE(arrives(first, "a_0"));
+  rig.engine->abort_prefix("a_");
+  rig.engine->abort_prefix("");  // names nobody
+  {
+    Arrivals::Ticket second(rig.engine->arrivals());
+    EXPECT_TRUE(arrives(second, "a_0"));
+    rig.engine->abort_prefix("b");
+    EXPECT_TRUE(arrives(second, "a_0"));
+    EXPECT_FALSE(arrives(second, "b_0"));
+  }
+  EXPECT_FALSE(arrives(first, "a_0"));
+  EXPECT_FALSE(arrives(first, "b_0"));
+  EXPECT_TRUE(arrives(first, "c"));
+  rig.engine->pause(PauseMode::kRetract);
+  EXPECT_TRUE(arrives(first, "c"));
+  rig.engine->pause(PauseMode::kAbort);
+  EXPECT_FALSE(arrives(first, "c"));
+  rig.engine->resume();
+  Arrivals::Ticket third(rig.engine->arrivals());
+  EXPECT_TRUE(arrives(third, "c"));
+  rig.engine->abort_all();
+  EXPECT_FALSE(arrives(third, "c"));
+}
+
 TEST(Engine, AFullPoolRetractsAndNobodySeesIt) {
   EngineRig rig({.pool = 96, .max_running = 16, .scheduler = {.conservativeness = 0}});
   std::vector<Call> calls;

@@ -187,9 +187,7 @@ void EngineLoop::handle(AbortRequests& message) {
   }
   for (InFlight* r : hit) {
     scheduler().abort(r->id);
-    // Of an embedding there is no part that could be the answer.
-    const int status = r->request.embed ? 503 : 0;
-    finish(*r, FinishReason::abort(r->admitted ? "Aborted" : "Abort in waiting queue", status));
+    finish(*r, FinishReason::aborted(r->admitted, r->request.embed));
   }
 }
 

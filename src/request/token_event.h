@@ -41,6 +41,10 @@ struct FinishReason {
   static FinishReason abort(std::string why, int status = 0) {
     return {.kind = Kind::kAbort, .message = std::move(why), .status_code = status};
   }
+  // By an administrator. Of an embedding there is no part that could be the answer.
+  static FinishReason aborted(bool admitted, bool embed) {
+    return abort(admitted ? "Aborted" : "Abort in waiting queue", embed ? 503 : 0);
+  }
 };
 
 // The few tokens of one step, without an allocation.

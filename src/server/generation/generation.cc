@@ -118,11 +118,33 @@ awaitable<std::expected<void, Failure>> compile_grammars(const GenerationHandler
   co_return std::expected<void, Failure>();
 }
 
+// Parts::submit for `requests` requests that began with `ticket`, which ends with the last of them.
+// Those that were aborted meanwhile end at once, as if they had waited in the engine.
+GenerationHandlers::Submit submit_unless_aborted(const GenerationHandlers::Parts& parts,
+                                                 std::shared_ptr<Arrivals::Ticket> ticket,
+                                                 size_t requests) {
+  if (!ticket) return parts.submit;
+  return [&parts, ticket = std::move(ticket), left = requests](
+             GenerateRequest request, OnTokens on_tokens) mutable -> Result<TokenStream> {
+    const auto now = --left == 0 ? std::exchange(ticket, nullptr) : ticket;
+    TokenEvent aborted;
+    aborted.prompt_tokens = static_cast<int32_t>(request.input_ids.size());
+    aborted.finish = FinishReason::aborted(false, request.embed);
+    const std::string rid = request.rid;
+    auto stream = now->unless_aborted(
+        rid, [&] { return parts.submit(std::move(request), std::move(on_tokens)); });
+    if (stream) return std::move(*stream);
+    on_tokens(std::move(aborted));
+    return TokenStream();
+  };
+}
+
 // `read` turns the body into a Ready on the text pool.
 template <class Read>
 awaitable<void> run_flow(const GenerationHandlers::Parts& parts, const http::Request& request,
                          http::Responder& responder, api::Shape shape, Read read) {
   const auto start = Flow::Clock::now();
+  auto ticket = parts.arrivals ? std::make_shared<Arrivals::Ticket>(*parts.arrivals) : nullptr;
   auto ready = co_await parts.pool->run(request.body.size(), [&]() -> Parsed<Ready> {
     TRY(check_rank(request));
     return read(start);
@@ -130,8 +152,10 @@ awaitable<void> run_flow(const GenerationHandlers::Parts& parts, const http::Req
   if (!ready) co_return co_await send_failure(responder, ready.error(), shape);
   const auto compiled = co_await compile_grammars(parts, responder, ready->prepared.requests);
   if (!compiled) co_return co_await send_failure(responder, compiled.error(), shape);
-  Flow flow(parts.submit, *parts.pool, parts.metrics, parts.on_finished, responder, std::move(ready->prepared),
-            std::move(ready->format),
+  const auto submit =
+      submit_unless_aborted(parts, std::move(ticket), ready->prepared.requests.size());
+  Flow flow(submit, *parts.pool, parts.metrics, parts.on_finished, responder,
+            std::move(ready->prepared), std::move(ready->format),
             {.stream = ready->stream,
              .stream_interval = ready->stream_interval,
              .samples = ready->samples,

@@ -24,6 +24,7 @@ class GenerationHandlers {
 
   struct Parts {
     Submit submit;                                      // Engine::submit, or a stand-in
+    Arrivals* arrivals = nullptr;  // null: aborts reach only what is submitted; outlives this
     std::shared_ptr<const Tokenizer> tokenizer;         // never null
     std::shared_ptr<const ChatTemplate> chat_template;  // null: chat is refused with 400
     api::Settings settings;
@@ -45,6 +46,7 @@ class GenerationHandlers {
                                        return engine.submit(std::move(request),
                                                             std::move(on_tokens));
                                      },
+                                 .arrivals = &engine.arrivals(),
                                  .tokenizer = std::move(tokenizer),
                                  .chat_template = std::move(chat_template),
                                  .settings = std::move(settings),

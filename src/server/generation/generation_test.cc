@@ -5,6 +5,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <sstream>
 
 #include "base/json.h"
@@ -18,6 +19,7 @@ struct Rig {
   TextPool pool{1};
   Metrics metrics{{.model_name = "m"}};
   AlphabetEngine engine;
+  Arrivals arrivals;
   RecordingResponder responder{io};
   std::unique_ptr<GenerationHandlers> handlers;
 
@@ -28,6 +30,7 @@ struct Rig {
     handlers = std::make_unique<GenerationHandlers>(GenerationHandlers::Parts{
         .submit = [this](GenerateRequest request,
                          OnTokens on_tokens) { return engine.submit(request, on_tokens); },
+        .arrivals = &arrivals,
         .tokenizer = std::make_shared<api::ByteTokenizer>(),
         .chat_template = std::make_shared<EchoTemplate>(),
         .settings = settings,
@@ -254,6 +257,34 @@ TEST(Generation, AClientThatLeavesWhileWaitingEndsTheRequest) {
   later.async_wait([&](boost::system::error_code) { rig.responder.leave(); });
   rig.post("/generate", {{"text", "x"}});  // returns: nothing waits any more
   EXPECT_FALSE(rig.responder.sent);
+}
+
+TEST(Generation, AnAbortMeansThoseToWhoseTokensNobodyHasComeYet) {
+  struct Case {
+    std::string rid;
+    bool all;
+    size_t submitted;
+  };
+  for (const auto& [rid, all, submitted] : {Case{"mine", false, 0}, Case{"mine_1", false, 1},
+                                            Case{"other", false, 2}, Case{"", true, 0}}) {
+    Rig rig;
+    std::promise<void> go;
+    rig.pool.post([wait = go.get_future().share()] { wait.wait(); });  // its only thread
+    boost::asio::steady_timer later(rig.io, std::chrono::milliseconds(1));
+    later.async_wait([&](boost::system::error_code) {
+      rig.arrivals.abort(rid, all, [] {});
+      go.set_value();
+    });
+    rig.arrivals.abort("", true, [] {});  // before it came
+    rig.post(
+        "/generate",
+        {{"text", "x"}, {"rid", "mine"}, {"sampling_params", {{"n", 2}, {"max_new_tokens", 3}}}});
+    EXPECT_EQ(rig.engine.requests.size(), submitted) << rid;
+    ASSERT_EQ(rig.responder.sent->status, 200);
+    const Json answers = rig.body();
+    EXPECT_EQ(answers[0]["meta_info"]["finish_reason"]["type"], submitted > 0 ? "length" : "abort");
+    EXPECT_EQ(answers[1]["meta_info"]["finish_reason"]["type"], submitted > 1 ? "length" : "abort");
+  }
 }
 
 TEST(Generation, NothingIsSubmittedWhenARequestIsRefused) {
