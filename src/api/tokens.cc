@@ -1,5 +1,6 @@
 #include "api/tokens.h"
 
+#include <algorithm>
 #include <set>
 
 #include "api/chat.h"
@@ -10,6 +11,10 @@ namespace fathom::api {
 namespace {
 
 using simdjson::dom::array;
+
+// Of texts that may be tokenised, however small the context: some seconds' work.
+constexpr size_t kAlwaysAllowedBytes = 4 << 20;
+constexpr size_t kMostBytesPerToken = 64;
 
 void write_list(JsonWriter& out, const std::vector<int32_t>& ids) {
   out.begin_array();
@@ -22,7 +27,8 @@ struct Tokenized {
   bool batch = false;
 };
 
-Parsed<Tokenized> tokenize_prompts(Fields& fields, JsonValue prompt, const Tokenizer& tokenizer) {
+Parsed<Tokenized> tokenize_prompts(Fields& fields, JsonValue prompt, const Settings& settings,
+                                   const Tokenizer& tokenizer) {
   bool add_special = true;
   fields.boolean("add_special_tokens", add_special);
   TRY(fields.status());
@@ -30,6 +36,9 @@ Parsed<Tokenized> tokenize_prompts(Fields& fields, JsonValue prompt, const Token
   fields.strings("prompt", texts);
   TRY(fields.status());
   if (texts.empty()) return refuse("prompt cannot be an empty list.");
+  size_t bytes = 0;
+  for (const auto& text : texts) bytes += text.size();
+  TRY(check_text_bytes(bytes, settings));
   Tokenized out;
   out.batch = prompt.is_array();
   for (const auto& text : texts) out.lists.push_back(TRY(tokenizer.encode(text, add_special)));
@@ -41,12 +50,20 @@ Parsed<Tokenized> tokenize_chat(Fields& fields, const Settings& settings,
   if (!settings.text) return refuse("{}", kNoText);
   const ChatPrompt prompt = TRY(read_chat_prompt(fields, settings, false));
   const std::string text = TRY(render(prompt, chat_template, tokenizer));
+  TRY(check_text_bytes(text.size(), settings));
   Tokenized out;
   out.lists.push_back(TRY(tokenizer.encode(text, false)));
   return out;
 }
 
 }  // namespace
+
+std::expected<void, Failure> check_text_bytes(size_t bytes, const Settings& settings) {
+  const size_t most = std::max(kAlwaysAllowedBytes,
+                               kMostBytesPerToken * static_cast<size_t>(settings.context_length));
+  if (bytes <= most) return {};
+  return refuse("The text has {} bytes; at most {} are made into tokens at once.", bytes, most);
+}
 
 Parsed<std::string> tokenize(const std::string& body, const Settings& settings,
                              const Tokenizer& tokenizer, const ChatTemplate* chat_template) {
@@ -57,7 +74,7 @@ Parsed<std::string> tokenize(const std::string& body, const Settings& settings,
   if (prompt.has_value() == fields.find("messages").has_value()) {
     return refuse("Exactly one of prompt and messages must be provided.");
   }
-  const Tokenized tokens = prompt ? TRY(tokenize_prompts(fields, *prompt, tokenizer))
+  const Tokenized tokens = prompt ? TRY(tokenize_prompts(fields, *prompt, settings, tokenizer))
                                   : TRY(tokenize_chat(fields, settings, tokenizer, chat_template));
   std::string text;
   JsonWriter out(text);

@@ -10,6 +10,9 @@
 
 namespace fathom::api {
 
+// Texts that are made into tokens for their own sake. None waits for them, but they take time.
+std::expected<void, Failure> check_text_bytes(size_t bytes, const Settings& settings);
+
 Parsed<std::string> tokenize(const std::string& body, const Settings& settings,
                              const Tokenizer& tokenizer, const ChatTemplate* chat_template);
 Parsed<std::string> detokenize(const std::string& body, const Settings& settings,

@@ -247,7 +247,9 @@ awaitable<void> GenerationHandlers::count_tokens(const http::Request& request,
     TRY(check_json_type(request));
     auto chat = TRY(api::parse_messages(request.body, parts_.settings, api::MessagesUse::kCount));
     TRY(render_prompt(chat, parts_));
-    const auto ids = TRY(parts_.tokenizer->encode(chat.job.prompts[0].text, false));
+    const std::string& text = chat.job.prompts[0].text;
+    TRY(api::check_text_bytes(text.size(), parts_.settings));
+    const auto ids = TRY(parts_.tokenizer->encode(text, false));
     return api::token_count_answer(ids.size());
   });
   co_await send_body(responder, std::move(body), api::Shape::kAnthropic);

@@ -287,6 +287,21 @@ TEST(Generation, AnAbortMeansThoseToWhoseTokensNobodyHasComeYet) {
   }
 }
 
+TEST(Generation, TextsThatAreOnlyTokenisedAreBounded) {
+  const std::string big((4 << 20) + 1, 'a');
+  const Json chat = {{"model", "m"}, {"messages", {{{"role", "user"}, {"content", big}}}}};
+  for (const auto& [path, body] : {std::pair<std::string, Json>{"/tokenize", {{"prompt", big}}},
+                                   {"/tokenize", {{"prompt", {big.substr(9), "aaaaaaaaa"}}}},
+                                   {"/tokenize", chat},
+                                   {"/v1/messages/count_tokens", chat}}) {
+    Rig rig;
+    rig.post(path, body);
+    EXPECT_EQ(rig.responder.sent->status, 400) << path;
+    EXPECT_NE(rig.responder.sent->body.find("at most 4194304 are made into tokens"),
+              std::string::npos);
+  }
+}
+
 TEST(Generation, NothingIsSubmittedWhenARequestIsRefused) {
   Rig rig;
   rig.post("/generate", {{"text", "x"}, {"sampling_params", {{"n", 1000000}}}});
