@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::chrono::seconds kTick{1};
 constexpr double kEngineGraceSeconds = 5;
+constexpr double kAnswerGraceSeconds = 2;  // for what has ended to be written
 
 double now() {
   return SteadyClock().now();
@@ -160,6 +161,7 @@ void serve(const ServerArgs& args, ServerState& state, Service& service, StopSig
 void shut_down(const ServerArgs& args, ApiServer& server, Service& service) {
   log::info("INFO:     Shutting down");
   const bool force = std::getenv("SGL_FORCE_SHUTDOWN") != nullptr;
+  service.engine->resume();  // else requests that are paused would last until the time is over
   if (!force && !server.drain(static_cast<double>(args.graceful_exit_timeout))) {
     log::warn("{} requests did not finish within {} s (--graceful-exit-timeout); they are aborted.",
               server.state().generating.load(), args.graceful_exit_timeout);
@@ -167,6 +169,7 @@ void shut_down(const ServerArgs& args, ApiServer& server, Service& service) {
   server.state().enter(Phase::kStopping);
   service.engine->abort_all();
   service.engine->shutdown(force ? 0 : kEngineGraceSeconds);
+  if (!force) server.drain(kAnswerGraceSeconds);
   server.stop();
   if (server.state().journal) server.state().journal->remove();
   log::info("INFO:     Application shutdown complete.");

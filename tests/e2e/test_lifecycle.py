@@ -75,6 +75,40 @@ def test_sigterm_finishes_running_requests(launch):
     assert server.process.wait(timeout=STUCK) == 0
 
 
+def test_sigterm_while_paused_does_not_wait(launch):
+    server = launch()
+    answers = []
+    body = {"input_ids": [5, 6], "sampling_params": {"max_new_tokens": 5, "ignore_eos": True}}
+    server.post("/pause_generation", {"mode": "in_place"})
+    thread = threading.Thread(target=lambda: answers.append(server.request("POST", "/generate", body)))
+    thread.start()
+    while server.load()["num_reqs"] < 1:
+        time.sleep(0.005)
+    start = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    thread.join()
+    assert answers[0][0] == 200 and json.loads(answers[0][1])["meta_info"]["completion_tokens"] == 5
+    assert server.process.wait(timeout=STUCK) == 0
+    assert time.monotonic() - start < 20, "--graceful-exit-timeout is 300 s"
+
+
+def test_sigterm_answers_those_it_aborts(launch):
+    server = launch("--graceful-exit-timeout", 0)
+    server.request("POST", "/slow_down", {"forward_sleep_time": 0.02})
+    answers = []
+    body = {"input_ids": [5, 6], "sampling_params": {"max_new_tokens": 1000, "ignore_eos": True}}
+    threads = [threading.Thread(target=lambda: answers.append(server.request("POST", "/generate", body))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while server.load()["num_reqs"] < 8:
+        time.sleep(0.005)
+    server.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert [json.loads(text)["meta_info"]["finish_reason"]["type"] for _, text in answers] == ["abort"] * 8
+    assert server.process.wait(timeout=STUCK) == 0
+
+
 def test_kill_and_restart_on_the_same_port(launch):
     """kill -9 under load, and the next server on the port answers a thousand requests."""
     server = launch()
