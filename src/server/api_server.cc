@@ -72,7 +72,7 @@ ApiServer::ApiServer(ApiServerOptions options)
     : options_(std::move(options)),
       auth_(options_.api_key, options_.admin_key),
       state_(std::make_unique<ServerState>(options_.metrics)),
-      routes_(route_table(options_.routes, *state_, blocking_)) {
+      routes_(route_table(options_.routes, *state_, blocking_, reading_)) {
   for (const Route& route : routes_.table()) {
     for (const auto method : route.methods) {
       state_->metrics.http_known(endpoint_label(&route), method);

@@ -67,7 +67,8 @@ class ApiServer {
   std::atomic<uint64_t> next_request_{1};
   Routes routes_;
   std::unique_ptr<http::Server> http_;
-  TextPool blocking_{1};
+  TextPool blocking_{1};  // may wait for the engine
+  TextPool reading_{1};
 };
 
 }  // namespace fathom

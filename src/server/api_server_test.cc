@@ -30,6 +30,7 @@ bool eventually(const std::function<bool()>& condition) {
 struct EngineScript {
   EngineStats stats;  // set before the server runs
   std::atomic<bool> flushes{true};
+  std::atomic<bool> flush_waits{false};
   std::atomic<bool> answers_probes{true};
   std::atomic<int> probes{0};
   std::mutex mutex;
@@ -44,6 +45,7 @@ class FakeEngine final : public EngineControl {
   void abort_all() override { note("all"); }
   bool flush_cache(double seconds) override {
     note(fmt::format("flush {}", seconds));
+    script_.flush_waits.wait(true);
     return script_.flushes;
   }
   void pause(PauseMode mode) override { note(fmt::format("pause {}", static_cast<int>(mode))); }
@@ -364,6 +366,19 @@ TEST_F(ApiServerTest, FlushCache) {
   script_.flushes = false;
   EXPECT_EQ(ask("POST", "/flush_cache").status, 400);
   EXPECT_THAT(noted(), testing::ElementsAre("flush 1.5", "flush 0", "flush 0", "flush 0"));
+}
+
+TEST_F(ApiServerTest, TextsAreReadWhileAFlushWaits) {
+  script_.flush_waits = true;
+  serve();
+  std::thread flush([&] { EXPECT_EQ(ask("POST", "/flush_cache?timeout=60").status, 200); });
+  EXPECT_TRUE(eventually([&] { return !noted().empty(); }));
+  const auto reply = ask("POST", "/separate_reasoning", "Content-Type: application/json\r\n",
+                         R"({"text":"a</think>b","reasoning_parser":"deepseek-r1"})");
+  EXPECT_EQ(reply.status, 200) << reply.body;
+  script_.flush_waits = false;
+  script_.flush_waits.notify_all();
+  flush.join();
 }
 
 TEST_F(ApiServerTest, AbortRequest) {

@@ -224,14 +224,14 @@ void add_document(std::vector<Route>& table) {
 
 }  // namespace
 
-std::vector<Route> route_table(const RouteOptions& options, ServerState& state,
-                               TextPool& blocking) {
+std::vector<Route> route_table(const RouteOptions& options, ServerState& state, TextPool& blocking,
+                               TextPool& reading) {
   std::vector<Route> table;
   add_generation(table, state);  // first: looked up most often
   add_health(table, options, state);
   add_information(table, options, state);
   add_absent(table);
-  add_reading(table, blocking);
+  add_reading(table, reading);
   add_admin_routes(table, options, state, blocking);
   add_document(table);  // last: it describes the others
   return table;

@@ -20,7 +20,8 @@ struct RouteOptions {
 };
 
 // Everything given outlives the table's users. A new endpoint is a row here and a handler beside
-// its kin.
-std::vector<Route> route_table(const RouteOptions& options, ServerState& state, TextPool& blocking);
+// its kin. `blocking` may wait for the engine, `reading` is for texts.
+std::vector<Route> route_table(const RouteOptions& options, ServerState& state, TextPool& blocking,
+                               TextPool& reading);
 
 }  // namespace fathom
