@@ -161,6 +161,18 @@ TEST(Prepare, ThePromptsOfAllSequencesAreBounded) {
       "request.");
 }
 
+TEST(Prepare, AGrammarThatBindsFromTheFirstTokenLeavesNoThoughts) {
+  Settings with_grammars = settings();
+  with_grammars.grammars = true;
+  const Rig rig = native_rig(R"({"text":"a","sampling_params":{"regex":"[a-z]{30}",
+      "custom_params":{"thinking_budget":3}}})",
+                             with_grammars);
+  EXPECT_FALSE(rig.prepared.requests[0].sampling.thoughts);
+  const Rig free =
+      native_rig(R"({"text":"a","sampling_params":{"custom_params":{"thinking_budget":3}}})");
+  EXPECT_TRUE(free.prepared.requests[0].sampling.thoughts);
+}
+
 TEST(Prepare, ARegexsMatchIsCutFromAnAnswerThatIsNoStream) {
   for (const bool stream : {false, true}) {
     Rig rig = native_rig(fmt::format(

@@ -97,6 +97,11 @@ std::expected<void, Failure> limit_thoughts(SamplingParams& sampling,
                                             const std::optional<AnswerForm>& form,
                                             const Tokenizer& tokenizer, const Settings& settings) {
   std::optional<ThoughtLimits>& limits = sampling.thoughts;
+  // A grammar that binds from the first token leaves no room for thoughts.
+  if (sampling.grammar && sampling.grammar->starts_after.empty()) {
+    limits.reset();
+    return {};
+  }
   const bool strict = settings.strict_thinking && form && form->reasoning;
   if (form && !form->starts_in_thoughts)
     limits.reset();
