@@ -545,7 +545,12 @@ void Scheduler::retract_all() {
 }
 
 void Scheduler::drop_aborted() { impl_->drop_aborted(); }
-void Scheduler::set_policy(SchedulePolicy policy) { impl_->options.policy = policy; }
+void Scheduler::set_policy(SchedulePolicy policy) {
+  // First come, first served keeps the queue's order; the policy before may have left another one.
+  std::ranges::sort(impl_->waiting, {}, &Sequence::arrival);
+  impl_->options.policy = policy;
+  impl_->reorder = true;
+}
 void Scheduler::set_max_running(int32_t max_running) { impl_->options.max_running = max_running; }
 void Scheduler::set_conservativeness(double conservativeness) {
   impl_->options.conservativeness = conservativeness;

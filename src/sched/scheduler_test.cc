@@ -302,6 +302,17 @@ TEST(Scheduler, LongestOutputFirst) {
   EXPECT_EQ(world.scheduler.plan().sequences.at(0).id, 2u);
 }
 
+TEST(Scheduler, FirstComeFirstServedAfterAnotherPolicy) {
+  World world({.policy = SchedulePolicy::kLof, .max_running = 1, .chunked_prefill_size = 64}, 512,
+              1, true);
+  for (int64_t n : {3, 9, 6}) world.add(iota(5, static_cast<int32_t>(n) * 100), n);
+  world.step(true);
+  EXPECT_EQ(world.ran, std::set<SequenceId>{2});
+  world.scheduler.set_policy(SchedulePolicy::kFcfs);
+  while (world.ran == std::set<SequenceId>{2}) world.step(true);
+  EXPECT_EQ(world.ran, std::set<SequenceId>{1});
+}
+
 TEST(Scheduler, LongestPrefixFirst) {
   World world({.policy = SchedulePolicy::kLpm, .max_running = 1, .chunked_prefill_size = 512}, 512, 1, true);
   world.add(iota(50), 1);
