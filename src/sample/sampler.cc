@@ -87,10 +87,13 @@ int32_t argmax(const float* logits, int32_t n) {
   return best;
 }
 
-// Whether the grammar allows nothing but stop tokens: min_new_tokens then has nothing to wait for.
-bool may_only_stop(const SampleRow& row) {
-  if (row.allowed.empty()) return false;
-  const auto& wanted = row.params->stop_token_ids;
+// Whether nothing but stop tokens may come: min_new_tokens then has nothing to wait for.
+// `forbidden`: how many ids of the vocabulary never come.
+bool may_only_stop(const SampleRow& row, size_t vocab, size_t forbidden) {
+  const std::vector<int32_t>& wanted = row.params->stop_token_ids;
+  if (row.allowed.empty()) {
+    return row.stop_ids.size() + wanted.size() + row.banned.size() + forbidden >= vocab;
+  }
   for (size_t w = 0; w < row.allowed.size(); ++w) {
     for (uint32_t bits = row.allowed[w]; bits != 0; bits &= bits - 1) {
       const auto id = static_cast<int32_t>(w * 32) + std::countr_zero(bits);
@@ -160,7 +163,8 @@ void Sampler::adjust(SampleRow& row) const {
       change(logits[id], logits[id] - static_cast<float>(p.frequency_penalty * count + p.presence_penalty));
     }
   }
-  if (row.counts->total < p.min_new_tokens && !may_only_stop(row)) {
+  if (row.counts->total < p.min_new_tokens &&
+      !may_only_stop(row, static_cast<size_t>(vocab_), forbidden_.size())) {
     for (const int32_t id : row.stop_ids) logits[id] = kMasked;
     for (const int32_t id : p.stop_token_ids) {
       if (id >= 0 && id < vocab_) logits[id] = kMasked;

@@ -290,5 +290,24 @@ TEST_F(SamplerTest, AGrammarThatMustEndWinsOverMinNewTokens) {
   EXPECT_EQ(token(mask_of({7, 9, 20})), 20);
 }
 
+TEST_F(SamplerTest, StopIdsThatAreTheWholeVocabularyStop) {
+  SamplingParams p;
+  p.temperature = 0;
+  p.min_new_tokens = 10;
+  const LogprobOptions none;
+  const auto token = [&](int32_t first) {
+    std::vector<int32_t> ids;
+    for (int32_t id = first; id < 300; ++id) ids.push_back(id);
+    p.stop_token_ids = ids;
+    std::vector<float> logits = random_logits(12);
+    SampleRow row{
+        .logits = logits.data(), .params = &p, .logprob = &none, .counts = &counts_, .position = 1};
+    sampler_.sample({&row, 1});
+    return row.token;
+  };
+  EXPECT_EQ(token(1), 0);
+  EXPECT_GE(token(0), 0);
+}
+
 }  // namespace
 }  // namespace fathom
