@@ -82,10 +82,6 @@ struct Scheduler::Impl {
     }
   }
 
-  std::span<const int32_t> cached_part(const Sequence& s) const {
-    return std::span(s.tokens).first(static_cast<size_t>(cacheable(s)));
-  }
-
   // Tokens whose KV may stay in the cache.
   static int32_t cacheable(const Sequence& s) {
     if (s.spec.insert_generated) return s.computed;
@@ -125,7 +121,8 @@ struct Scheduler::Impl {
       const auto used = static_cast<size_t>((cacheable(s) + size - 1) / size);
       for (size_t i = used; i < s.pages.size(); ++i) pool.give_back(s.pages[i]);
       s.pages.resize(std::min(used, s.pages.size()));
-      cache.insert(s.spec.cache_namespace, cached_part(s), s.pages, s.lease, clock.now(),
+      const auto kept = std::span(s.tokens).first(static_cast<size_t>(cacheable(s)));
+      cache.insert(s.spec.cache_namespace, kept, s.pages, s.lease, clock.now(),
                    urgency(options, s));
     } else {
       for (size_t i = static_cast<size_t>(s.lease.tokens() / size); i < s.pages.size(); ++i) {
@@ -220,10 +217,7 @@ struct Scheduler::Impl {
         ++i;
         continue;
       }
-      if (running.size() == 1) {
-        starve_last();
-        return;
-      }
+      if (running.size() == 1) return starve_last();
       const size_t victim = cheapest_to_retract(options, running);
       retract(victim);
       if (victim < i) --i;  // the same sequence again
@@ -259,10 +253,7 @@ struct Scheduler::Impl {
       const int32_t rows = rows_for(s);
       if (rows <= 0) return;
       while (!grow(s, s.computed + rows)) {
-        if (running.size() == 1) {
-          starve_last();
-          return;
-        }
+        if (running.size() == 1) return starve_last();
         size_t victim = cheapest_to_retract(options, running);
         const bool itself = victim == i;
         if (!itself && running[victim]->planned_rows > 0) return;  // already part of this step
