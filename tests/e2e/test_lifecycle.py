@@ -58,18 +58,25 @@ def test_api_keys(launch):
     assert server.request("GET", "/health")[0] == 200
 
 
-def test_sigterm_finishes_running_requests(launch):
-    server = launch()
+def terminate_with(server, requests, max_new_tokens):
+    """SIGTERM while so many requests are pending: their answers, once all have come."""
     answers = []
-    body = {"input_ids": [5, 6], "sampling_params": {"max_new_tokens": 400, "ignore_eos": True}}
-    threads = [threading.Thread(target=lambda: answers.append(server.request("POST", "/generate", body))) for _ in range(4)]
+    body = {"input_ids": [5, 6], "sampling_params": {"max_new_tokens": max_new_tokens, "ignore_eos": True}}
+    threads = [threading.Thread(target=lambda: answers.append(server.request("POST", "/generate", body)))
+               for _ in range(requests)]
     for thread in threads:
         thread.start()
-    while server.load()["num_reqs"] < 4:
+    while server.load()["num_reqs"] < requests:
         time.sleep(0.005)
     server.process.send_signal(signal.SIGTERM)
     for thread in threads:
         thread.join()
+    return answers
+
+
+def test_sigterm_finishes_running_requests(launch):
+    server = launch()
+    answers = terminate_with(server, 4, 400)
     assert [status for status, _ in answers] == [200] * 4
     assert all(json.loads(text)["meta_info"]["completion_tokens"] == 400 for _, text in answers)
     assert server.process.wait(timeout=STUCK) == 0
@@ -77,16 +84,9 @@ def test_sigterm_finishes_running_requests(launch):
 
 def test_sigterm_while_paused_does_not_wait(launch):
     server = launch()
-    answers = []
-    body = {"input_ids": [5, 6], "sampling_params": {"max_new_tokens": 5, "ignore_eos": True}}
     server.post("/pause_generation", {"mode": "in_place"})
-    thread = threading.Thread(target=lambda: answers.append(server.request("POST", "/generate", body)))
-    thread.start()
-    while server.load()["num_reqs"] < 1:
-        time.sleep(0.005)
     start = time.monotonic()
-    server.process.send_signal(signal.SIGTERM)
-    thread.join()
+    answers = terminate_with(server, 1, 5)
     assert answers[0][0] == 200 and json.loads(answers[0][1])["meta_info"]["completion_tokens"] == 5
     assert server.process.wait(timeout=STUCK) == 0
     assert time.monotonic() - start < 20, "--graceful-exit-timeout is 300 s"
@@ -95,16 +95,7 @@ def test_sigterm_while_paused_does_not_wait(launch):
 def test_sigterm_answers_those_it_aborts(launch):
     server = launch("--graceful-exit-timeout", 0)
     server.request("POST", "/slow_down", {"forward_sleep_time": 0.02})
-    answers = []
-    body = {"input_ids": [5, 6], "sampling_params": {"max_new_tokens": 1000, "ignore_eos": True}}
-    threads = [threading.Thread(target=lambda: answers.append(server.request("POST", "/generate", body))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    while server.load()["num_reqs"] < 8:
-        time.sleep(0.005)
-    server.process.send_signal(signal.SIGTERM)
-    for thread in threads:
-        thread.join()
+    answers = terminate_with(server, 8, 1000)
     assert [json.loads(text)["meta_info"]["finish_reason"]["type"] for _, text in answers] == ["abort"] * 8
     assert server.process.wait(timeout=STUCK) == 0
 
