@@ -65,6 +65,14 @@ struct Engine::Impl {
   std::unique_ptr<EngineLoop> loop;
   std::thread thread;
   Arrivals arrivals;
+
+  // Tells the loop something; aborts_all: which also ends those on the way.
+  template <class Message>
+  void tell(Message message, bool aborts_all) {
+    const auto push = [&] { inbox->push(std::move(message)); };
+    aborts_all ? arrivals.abort("", true, push) : push();
+  }
+
   std::atomic<uint64_t> next_id{1};
   std::mutex shutting_down;
 
@@ -206,7 +214,7 @@ void Engine::abort_prefix(std::string rid_prefix) {
 }
 
 void Engine::abort_all() {
-  impl_->arrivals.abort("", true, [&] { impl_->inbox->push(AbortRequests{"", true}); });
+  impl_->tell(AbortRequests{"", true}, true);
 }
 
 bool Engine::flush_cache(double timeout_seconds) {
@@ -216,10 +224,7 @@ bool Engine::flush_cache(double timeout_seconds) {
 }
 
 void Engine::pause(PauseMode mode) {
-  const auto tell = [&] {
-    impl_->inbox->push(Control{[mode](EngineLoop& loop) { loop.pause(mode); }});
-  };
-  mode == PauseMode::kAbort ? impl_->arrivals.abort("", true, tell) : tell();
+  impl_->tell(Control{[mode](EngineLoop& loop) { loop.pause(mode); }}, mode == PauseMode::kAbort);
 }
 void Engine::resume() {
   impl_->inbox->push(Control{[](EngineLoop& loop) { loop.resume(); }});
@@ -258,11 +263,10 @@ Status Engine::update_weights(WeightUpdate update) {
   auto done = std::make_shared<std::promise<Status>>();
   auto answer = done->get_future();
   const bool abort_all = update.abort_all;
-  const auto tell = [&] {
-    impl_->inbox->push(Control{[update = std::move(update), done = std::move(done)](
-                                   EngineLoop& loop) { loop.request_update(update, done); }});
-  };
-  abort_all ? impl_->arrivals.abort("", true, tell) : tell();
+  impl_->tell(Control{[update = std::move(update), done = std::move(done)](EngineLoop& loop) {
+                loop.request_update(update, done);
+              }},
+              abort_all);
   try {
     return answer.get();
   } catch (const std::future_error&) {
