@@ -8,6 +8,9 @@ Q8_0, INT4 with Q4_0. Medians of the ratios Fathom / llama.cpp; above 1 Fathom i
 
 The case of clients sends chat-sized requests to a Fathom server at once, over HTTP; for llama.cpp it is the same
 work as one batch, without a server: more than its server could do.
+
+The case of a second request sends one prompt of 1,500 tokens twice to a Fathom server; its figure is the first TTFT
+divided by the second one, without a peer.
 """
 import argparse
 import concurrent.futures
@@ -42,20 +45,40 @@ CASES = [
     ("batch32-int8", "INT8", "q8_0", 32, 16, 24, "median_decode_throughput"),
     ("clients8-int8", "INT8", "q8_0", 8, 256, 64, "output_throughput"),
     ("depth4096-int8", "INT8", "q8_0", 1, 4096, 24, "median_decode_throughput"),
+    ("second-request-int8", "INT8", None, 1, 1500, 1, "first_ttft_by_second"),
 ]
+
+
+def dummy_server(args, flags):
+    return Server(args.fathom, MODEL, "--load-format", "dummy", "--skip-tokenizer-init", "--threads", args.threads, *flags)
+
+
+def request(rng, length, output):
+    return {"input_ids": [rng.randrange(1000, 32000) for _ in range(length)],
+            "sampling_params": {"temperature": 0, "max_new_tokens": output, "ignore_eos": True}}
 
 
 def serve_clients(args, flags, batch, length, output):
     """Output tokens per second of a server with `batch` clients at once."""
     rng = random.Random(42)
-    bodies = [{"input_ids": [rng.randrange(1000, 32000) for _ in range(length)],
-               "sampling_params": {"temperature": 0, "max_new_tokens": output, "ignore_eos": True}} for _ in range(batch)]
-    with Server(args.fathom, MODEL, "--load-format", "dummy", "--skip-tokenizer-init", "--threads", args.threads,
-                *flags) as server, concurrent.futures.ThreadPoolExecutor(batch) as pool:
+    bodies = [request(rng, length, output) for _ in range(batch)]
+    with dummy_server(args, flags) as server, concurrent.futures.ThreadPoolExecutor(batch) as pool:
         start = time.perf_counter()
         for answer in pool.map(lambda body: server.post_json("/generate", body), bodies):
             assert len(answer["output_ids"]) == output
         return {"output_throughput": batch * output / (time.perf_counter() - start)}
+
+
+def serve_twice(args, flags, length, output):
+    """How many times as long the first answer to a prompt takes as the second, which finds it in the prefix cache."""
+    body = request(random.Random(42), length, output)
+    with dummy_server(args, flags) as server:
+        times = []
+        for _ in range(2):
+            start = time.perf_counter()
+            server.post("/generate", body)
+            times.append(time.perf_counter() - start)
+        return {"first_ttft_by_second": times[0] / times[1]}
 
 
 def last_result(command, file):
@@ -81,8 +104,9 @@ def main():
         for name, fmt, peer_type, batch, length, output, key in CASES:
             if args.only and name not in args.only:
                 continue
+            with_peer = peer_type and not args.without_peer
             gguf = folder / f"m-{peer_type}.gguf"
-            if not args.without_peer and not gguf.exists():
+            if with_peer and not gguf.exists():
                 subprocess.run([args.python, HERE / "random_gguf.py", MODEL / "config.json", gguf, "--type", peer_type],
                                check=True)
             shape = ["--batch-size", str(batch), "--input-len", str(length), "--output-len", str(output)]
@@ -91,12 +115,14 @@ def main():
             for _ in range(args.repetitions):
                 if name.startswith("clients"):
                     own = serve_clients(args, FLAGS[fmt], batch, length, output)
+                elif name.startswith("second"):
+                    own = serve_twice(args, FLAGS[fmt], length, output)
                 else:
                     own = last_result([args.fathom, "bench_one_batch", "--model-path", MODEL, "--load-format", "dummy",
                                        "--skip-tokenizer-init", "--log-level", "error", "--threads", args.threads,
                                        "--result-filename", file, *shape, *FLAGS[fmt]], file)
                 ours.append(own[key])
-                if not args.without_peer:
+                if with_peer:
                     peer = last_result([args.python, HERE / "one_batch.py", gguf, "--threads", args.threads,
                                         "--result-filename", file, *shape], file)
                     theirs.append(peer[key])
