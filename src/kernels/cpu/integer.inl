@@ -368,7 +368,9 @@ static void integer_units(const MatmulArgs& a, int64_t begin, int64_t end, void*
     if (kSplit<Codes>) __builtin_memset(panel.offsets, 0, static_cast<size_t>(numbers) * 4);
     pack_codes<Codes, kUnit>(a.w, n, count, panel);
     pack_scales<Codes, kUnit>(a.w, n, count, panel);
+    PanelAhead ahead(a.w, n + count, end, (a.rows + I::kPanelTileRows - 1) / I::kPanelTileRows);
     for (int32_t r = 0; r < a.rows; r += I::kPanelTileRows) {
+      ahead.fetch_share();
       panel_some<Codes, kUnit, I::kPanelTileRows>(a, q, panel, r, n, count);
     }
   }

@@ -93,6 +93,30 @@ static void pack_scales(const MatrixView& w, int64_t n, int64_t count, const Int
   }
 }
 
+// The weights of the panel that begins at row n, fetched to L2 in as many shares as there are tiles
+// of input rows to compute before: memory would rest meanwhile.
+class PanelAhead {
+ public:
+  PanelAhead(const MatrixView& w, int64_t n, int64_t end, int64_t shares)
+      : next_(static_cast<const char*>(w.data) + n * w.row_bytes()) {
+    constexpr int64_t kMostBytes = 256 << 10;  // the panel at hand must stay in L2
+    const int64_t all = (end - n < kPanelRows ? end - n : kPanelRows) * w.row_bytes();
+    const int64_t bytes = all < kMostBytes ? all : kMostBytes;
+    end_ = next_ + bytes;
+    share_ = (bytes / shares / kLine + 1) * kLine;
+  }
+  void fetch_share() {
+    const char* stop = end_ - next_ < share_ ? end_ : next_ + share_;
+    for (; next_ < stop; next_ += kLine) __builtin_prefetch(next_, 0, 2);
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  const char* next_;
+  const char* end_;
+  int64_t share_;
+};
+
 // acc += places [first, first + count) of the panel.
 template <class Codes, int R>
 __attribute__((always_inline)) static inline void add_places(const uint8_t* panel,
