@@ -6,8 +6,9 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
-#include <sstream>
 #include <string>
+
+#include "device/cgroup.h"
 
 namespace fathom {
 namespace {
@@ -33,28 +34,12 @@ double quota_v1(const fs::path& folder) {
   return read && quota > 0 && period > 0 ? quota / period : kUnlimited;
 }
 
-std::string text_of(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 }  // namespace
 
 double cgroup_cpu_quota(const fs::path& root, const std::string& membership) {
-  double tightest = std::min(quota_v2(root), quota_v1(root / "cpu"));
-  std::istringstream lines(membership);
-  for (std::string line; std::getline(lines, line);) {  // <id>:<controllers>:<path>
-    const size_t first = line.find(':');
-    const size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const bool v2 = controllers.empty();
-    if (!v2 && ("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
-    fs::path folder = v2 ? root : root / "cpu";
-    for (const fs::path& part : fs::path(line.substr(second + 1)).relative_path()) {
-      folder /= part;
-      tightest = std::min(tightest, v2 ? quota_v2(folder) : quota_v1(folder));
-    }
+  double tightest = kUnlimited;
+  for (const CgroupFolder& folder : cgroup_folders(root, membership, "cpu")) {
+    tightest = std::min(tightest, folder.v2 ? quota_v2(folder.path) : quota_v1(folder.path));
   }
   return tightest;
 }
@@ -72,8 +57,7 @@ std::vector<int> usable_cores() {
 }
 
 int usable_core_count() {
-  const double quota =
-      std::ceil(cgroup_cpu_quota("/sys/fs/cgroup", text_of("/proc/self/cgroup")) - 1e-9);
+  const double quota = std::ceil(cgroup_cpu_quota("/sys/fs/cgroup", cgroup_membership()) - 1e-9);
   const double cores = static_cast<double>(usable_cores().size());
   return std::max(1, static_cast<int>(std::min(cores, quota)));
 }

@@ -4,30 +4,45 @@
 #include <fstream>
 #include <string>
 
+#include "device/cgroup.h"
+
 namespace fathom {
 namespace {
 
-int64_t read_number(const char* path, int64_t otherwise) {
+namespace fs = std::filesystem;
+
+int64_t read_number(const fs::path& path, int64_t otherwise) {
   std::ifstream file(path);
   int64_t value = 0;
   return file >> value && value > 0 ? value : otherwise;
 }
 
 // Of the page cache that counts as used by this cgroup: the kernel gives it back when asked.
-int64_t reclaimable() {
-  for (const char* path : {"/sys/fs/cgroup/memory.stat", "/sys/fs/cgroup/memory/memory.stat"}) {
-    std::ifstream file(path);
-    std::string key;
-    int64_t value = 0, bytes = 0;
-    while (file >> key >> value) {
-      if (key == "active_file" || key == "inactive_file") bytes += value;
-    }
-    if (bytes > 0) return bytes;
+int64_t reclaimable(const fs::path& cgroup) {
+  std::ifstream file(cgroup / "memory.stat");
+  std::string key;
+  int64_t value = 0, bytes = 0;
+  while (file >> key >> value) {
+    if (key == "active_file" || key == "inactive_file") bytes += value;
   }
-  return 0;
+  return bytes;
 }
 
 }  // namespace
+
+HostMemory cut_to_cgroups(HostMemory memory, const fs::path& root, const std::string& membership) {
+  const int64_t installed = memory.total;
+  for (const auto& [path, v2] : cgroup_folders(root, membership, "memory")) {
+    const int64_t limit =
+        read_number(path / (v2 ? "memory.max" : "memory.limit_in_bytes"), INT64_MAX);
+    if (limit >= installed) continue;  // "max", or version 1's 2^63
+    const int64_t used = read_number(path / (v2 ? "memory.current" : "memory.usage_in_bytes"), 0);
+    const int64_t kept = std::max<int64_t>(used - reclaimable(path), 0);
+    memory.total = std::min(memory.total, limit);
+    memory.available = std::min(memory.available, std::max<int64_t>(limit - kept, 0));
+  }
+  return memory;
+}
 
 HostMemory host_memory() {
   HostMemory memory;
@@ -39,16 +54,7 @@ HostMemory host_memory() {
     if (key == "MemAvailable:") memory.available = kib * 1024;
     file.ignore(256, '\n');
   }
-  const int64_t limit = std::min(read_number("/sys/fs/cgroup/memory.max", INT64_MAX),
-                                 read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes", INT64_MAX));
-  if (limit < memory.total) {
-    const int64_t used = read_number("/sys/fs/cgroup/memory.current",
-                                     read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes", 0));
-    memory.total = limit;
-    const int64_t kept = std::max<int64_t>(used - reclaimable(), 0);
-    memory.available = std::min(memory.available, std::max<int64_t>(limit - kept, 0));
-  }
-  return memory;
+  return cut_to_cgroups(memory, "/sys/fs/cgroup", cgroup_membership());
 }
 
 }  // namespace fathom
