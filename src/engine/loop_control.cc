@@ -141,6 +141,7 @@ void EngineLoop::drop_overdue() {
   next_overdue_check_ = now + kOverdueCheckSeconds;
   std::vector<InFlight*> overdue;
   for (const auto& [id, r] : in_flight_) {
+    if (r->request.health_probe) continue;  // the first one pages the weights in, which takes long
     const auto& limit = r->admitted ? running : waiting;
     const double since = r->arrival + (r->admitted ? r->queue_seconds : 0);
     if (limit && now - since > *limit) overdue.push_back(r.get());

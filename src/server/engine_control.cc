@@ -57,8 +57,13 @@ class RealEngine final : public EngineControl {
 
     const auto end = Steady::now() + std::chrono::duration_cast<Steady::duration>(
                                          std::chrono::duration<double>(timeout_seconds));
-    // A full batch keeps the probe waiting; steps are as good a sign of life.
-    while (!*answered && engine_.stats().steps == steps_before) {
+    // A full batch keeps the probe waiting; steps are as good a sign of life. So does a pause, in
+    // which there are none.
+    const auto waits = [&] {
+      const EngineStats stats = engine_.stats();
+      return !*answered && !stats.paused && stats.steps == steps_before;
+    };
+    while (waits()) {
       if (Steady::now() >= end) co_return false;
       wake->expires_at(std::min(end, Steady::now() + kProgressCheck));
       co_await wake->async_wait(asio::as_tuple(asio::use_awaitable));

@@ -9,6 +9,15 @@ namespace {
 constexpr std::string_view kPrompt = "The capital city of France is";
 constexpr int64_t kTokens = 8;
 
+Result<FinishReason> end_of(Engine& engine, GenerateRequest request) {
+  auto finished = std::make_shared<std::promise<FinishReason>>();
+  auto reason = finished->get_future();
+  const TokenStream stream = TRY(engine.submit(std::move(request), [finished](TokenEvent&& event) {
+    if (event.finish) finished->set_value(*event.finish);
+  }));
+  return reason.get();
+}
+
 }  // namespace
 
 Status warm_up(Engine& engine, const Tokenizer& tokenizer) {
@@ -25,15 +34,13 @@ Status warm_up(Engine& engine, const Tokenizer& tokenizer) {
   request.sampling.max_new_tokens = std::min(
       kTokens, engine.max_request_tokens() - static_cast<int64_t>(request.input_ids.size()));
 
-  auto finished = std::make_shared<std::promise<FinishReason>>();
-  auto reason = finished->get_future();
-  const TokenStream stream = TRY(engine.submit(std::move(request), [finished](TokenEvent&& event) {
-    if (event.finish) finished->set_value(*event.finish);
-  }));
-  if (const FinishReason end = reason.get(); end.kind == FinishReason::Kind::kAbort) {
+  for (;;) {
+    const FinishReason end = TRY(end_of(engine, request));
+    if (end.kind != FinishReason::Kind::kAbort) return {};
+    // Who aborts or pauses all requests does not mean ours: it is made again.
+    if (end.status_code == 0) continue;
     return fail(ErrorCode::kInternal, "The warm-up request failed: {}", end.message);
   }
-  return {};
 }
 
 }  // namespace fathom
