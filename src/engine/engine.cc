@@ -220,7 +220,12 @@ void Engine::abort_all() {
 bool Engine::flush_cache(double timeout_seconds) {
   auto done = std::make_shared<std::promise<bool>>();
   auto answer = done->get_future();
-  return impl_->inbox->push(FlushCache{std::move(done), in_seconds(timeout_seconds)}) && answer.get();
+  flush_cache(timeout_seconds, [done](bool flushed) { done->set_value(flushed); });
+  return answer.get();
+}
+
+void Engine::flush_cache(double timeout_seconds, std::function<void(bool flushed)> done) {
+  if (!impl_->inbox->push(FlushCache{done, in_seconds(timeout_seconds)})) done(false);
 }
 
 void Engine::pause(PauseMode mode) {

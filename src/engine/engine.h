@@ -85,6 +85,9 @@ class Engine {
   void abort_all();
   // Waits up to timeout_seconds for idleness; false: requests are pending, nothing done.
   bool flush_cache(double timeout_seconds);
+  // The same, without waiting here: `done` gets the answer on the engine thread, or at once while
+  // shutting down.
+  void flush_cache(double timeout_seconds, std::function<void(bool flushed)> done);
 
   void pause(PauseMode mode);
   void resume();

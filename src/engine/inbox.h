@@ -30,7 +30,7 @@ struct AbortRequests {  // by an administrator: streams get a finish event
   bool all = false;
 };
 struct FlushCache {
-  std::shared_ptr<std::promise<bool>> done;
+  std::function<void(bool flushed)> done;  // on the engine thread
   std::chrono::steady_clock::time_point deadline;
 };
 struct Control {  // by an administrator; runs on the engine thread between two steps

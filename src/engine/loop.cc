@@ -86,7 +86,7 @@ void EngineLoop::refuse_rest() {
     if (auto* add = std::get_if<AddRequest>(&message)) take_up(*add).request = std::move(add->request);
   }
   while (!in_flight_.empty()) finish(*in_flight_.begin()->second, reason);
-  for (FlushCache& flush : flushes_) flush.done->set_value(false);
+  for (FlushCache& flush : flushes_) flush.done(false);
   for (PendingUpdate& pending : updates_) {
     pending.done->set_value(fail(ErrorCode::kUnavailable, "The server is shutting down."));
   }
@@ -198,14 +198,14 @@ void EngineLoop::answer_flushes() {
   std::erase_if(flushes_, [&](FlushCache& flush) {
     if (scheduler().flush_cache()) {
       log::info("Cache flushed successfully!");
-      flush.done->set_value(true);
+      flush.done(true);
       return true;
     }
     if (now < flush.deadline) return false;
     const SchedulerStats s = scheduler().stats();
     log::info("Cache not flushed because there are pending requests. #queue-req: {}, #running-req: {}",
               s.queued, s.running);
-    flush.done->set_value(false);
+    flush.done(false);
     return true;
   });
 }

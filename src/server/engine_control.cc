@@ -7,6 +7,8 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "http/channel.h"
+
 namespace fathom {
 namespace {
 
@@ -24,7 +26,12 @@ class RealEngine final : public EngineControl {
     engine_.abort_prefix(std::move(rid_prefix));
   }
   void abort_all() override { engine_.abort_all(); }
-  bool flush_cache(double timeout_seconds) override { return engine_.flush_cache(timeout_seconds); }
+  asio::awaitable<bool> flush_cache(asio::any_io_executor executor,
+                                    double timeout_seconds) override {
+    auto answer = std::make_shared<http::Channel<bool>>(executor);
+    engine_.flush_cache(timeout_seconds, [answer](bool flushed) { answer->push(flushed); });
+    co_return (co_await answer->pop()).value_or(false);
+  }
   void pause(PauseMode mode) override { engine_.pause(mode); }
   void resume() override { engine_.resume(); }
   void tune(const EngineTuning& tuning) override { engine_.tune(tuning); }

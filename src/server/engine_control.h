@@ -16,8 +16,9 @@ class EngineControl {
   virtual EngineStats stats() const = 0;
   virtual void abort_prefix(std::string rid_prefix) = 0;
   virtual void abort_all() = 0;
-  // Blocks the calling thread; false: requests are pending, nothing done.
-  virtual bool flush_cache(double timeout_seconds) = 0;
+  // Waits up to timeout_seconds for idleness; false: requests are pending, nothing done.
+  virtual http::asio::awaitable<bool> flush_cache(http::asio::any_io_executor executor,
+                                                  double timeout_seconds) = 0;
   virtual void pause(PauseMode mode) = 0;
   virtual void resume() = 0;
   virtual void tune(const EngineTuning& tuning) = 0;

@@ -140,6 +140,26 @@ def test_internal_state(launch):
         assert status == 400 and "nested deeper than 128" in text
 
 
+def test_a_flush_that_waits_holds_nobody_up(launch, tmp_path):
+    server = launch(env={"SGLANG_TORCH_PROFILER_DIR": str(tmp_path)})
+    server.request("POST", "/slow_down", {"forward_sleep_time": 0.02})
+    running, _ = later(server, {"input_ids": [5], "sampling_params": {"max_new_tokens": 1000, "ignore_eos": True}})
+    wait_for(lambda: server.load()["num_reqs"] == 1)
+    answers = []
+    flush = threading.Thread(target=lambda: answers.append(server.request("POST", "/flush_cache?timeout=600")))
+    flush.start()
+    start = time.monotonic()
+    for _ in range(3):
+        assert server.request("POST", "/flush_cache")[0] == 400
+    assert server.request("POST", "/start_profile", {"profile_id": "x"})[0] == 200
+    assert server.request("POST", "/stop_profile")[0] == 200
+    assert not answers and running.is_alive() and time.monotonic() - start < 15
+    server.request("POST", "/abort_request", {"abort_all": True})
+    flush.join()
+    running.join()
+    assert answers[0][0] == 200 and answers[0][1].startswith("Cache flushed.")
+
+
 def test_slow_down(launch):
     server = launch()
     assert server.request("POST", "/slow_down", {"forward_sleep_time": 0.05}) == (200, "")

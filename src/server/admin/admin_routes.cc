@@ -27,8 +27,8 @@ void add_admin_routes(std::vector<Route>& table, const RouteOptions& options, Se
                      ErrorShape::kNative, std::move(handler)});
   };
   const Methods either = {"GET", "POST"};
-  add("/flush_cache", either, flush_cache_handler(state, blocking));
-  add("/reset_prefix_cache", {"POST"}, flush_cache_handler(state, blocking));  // vLLM's name
+  add("/flush_cache", either, flush_cache_handler(state));
+  add("/reset_prefix_cache", {"POST"}, flush_cache_handler(state));  // vLLM's name
   add("/abort_request", {"POST"}, abort_request_handler(state));
   add("/pause_generation", {"POST"}, pause_generation_handler(state));
   add("/continue_generation", {"POST"}, continue_generation_handler(state));

@@ -27,16 +27,13 @@ std::optional<double> seconds_from(const std::string& text) {
   return std::min(seconds, kLongestFlushWait);
 }
 
-asio::awaitable<void> answer_flush(const ServerState& state, TextPool& blocking,
-                                   const http::Request& request, http::Responder& responder) {
+asio::awaitable<void> answer_flush(const ServerState& state, const http::Request& request,
+                                   http::Responder& responder) {
   http::Response response;
   EngineControl& engine = *state.model()->engine;
   bool flushed = false;
   const auto seconds = seconds_from(request.query_value("timeout"));
-  if (seconds) {
-    auto work = [&engine, wait = *seconds] { return engine.flush_cache(wait); };
-    flushed = co_await blocking.run(work);
-  }
+  if (seconds) flushed = co_await engine.flush_cache(responder.executor(), *seconds);
   if (!seconds) {
     response =
         error_response(ErrorShape::kNative, 400,
@@ -77,9 +74,9 @@ Result<AbortRequest> parse_abort(const std::string& body) {
 
 }  // namespace
 
-http::Handler flush_cache_handler(const ServerState& state, TextPool& blocking) {
-  return [&state, &blocking](const http::Request& request, http::Responder& responder) {
-    return answer_flush(state, blocking, request, responder);
+http::Handler flush_cache_handler(const ServerState& state) {
+  return [&state](const http::Request& request, http::Responder& responder) {
+    return answer_flush(state, request, responder);
   };
 }
 

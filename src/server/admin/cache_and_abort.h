@@ -5,13 +5,11 @@
 
 #include "http/server.h"
 #include "server/error_body.h"
-#include "server/generation/text_pool.h"
 #include "server/server_state.h"
 
 namespace fathom {
 
-// `blocking` runs what would hold up an I/O thread.
-http::Handler flush_cache_handler(const ServerState& state, TextPool& blocking);
+http::Handler flush_cache_handler(const ServerState& state);
 http::Handler abort_request_handler(const ServerState& state);
 // 400 with `message` in the native shape.
 http::Handler refusing_handler(std::string message);
