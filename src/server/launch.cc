@@ -124,8 +124,8 @@ Status load(const ServerArgs& args, LoadedFiles files, ApiServer& server, Servic
   OnFinished sinks = TRY(finished_sinks(args));
   service.handlers = std::make_unique<GenerationHandlers>(
       *service.engine, service.files.tokenizer, service.files.chat_template, std::move(settings),
-      *service.pool, service.grammars.get(), *service.grammar_pool, &server.state().metrics,
-      std::move(sinks));
+      [&state = server.state()] { return state.facts().weight_version; }, *service.pool,
+      service.grammars.get(), *service.grammar_pool, &server.state().metrics, std::move(sinks));
   model.engine = control_of(*service.engine);
   model.routes = routes_to(*service.handlers);
   server.attach(std::move(model));

@@ -197,7 +197,10 @@ def test_weights_from_disk(launch, tmp_path):
     assert answer == {"success": True, "message": "Succeeded to update model weights.", "num_paused_requests": 0}
     info = server.get("/model_info")
     assert info["model_path"] == str(copy) and info["weight_version"] == "v2"
-    assert server.generate(**BODY)["output_ids"] == expected
+    answer = server.generate(**BODY)
+    assert answer["output_ids"] == expected and answer["meta_info"]["weight_version"] == "v2"
+    chat = server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1})
+    assert chat["metadata"] == {"weight_version": "v2"}
 
     # While paused the weights change at once, and requests go on with them.
     running, answers = later(server, {"input_ids": [9], "sampling_params": {"max_new_tokens": 200, "ignore_eos": True}})
