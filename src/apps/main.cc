@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <exception>
+#include <new>
 #include <string_view>
 #include <vector>
 
@@ -36,6 +38,18 @@ int usage(std::FILE* out, int status) {
   return status;
 }
 
+// What nobody foresaw, such as too little memory for a thread, ends in a message as well.
+int run(const Command& command, std::span<const std::string> args) {
+  try {
+    return command.run(args);
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "fathom {}: error: out of memory\n", command.name);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "fathom {}: error: {}\n", command.name, error.what());
+  }
+  return 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -49,7 +63,7 @@ int main(int argc, char** argv) {
   }
   std::vector<std::string_view> known;
   for (const Command& command : kCommands) {
-    if (command.name == name) return command.run(std::span(args).subspan(1));
+    if (command.name == name) return run(command, std::span(args).subspan(1));
     known.push_back(command.name);
   }
   const std::string hint = fathom::nearest(name, known);

@@ -1,5 +1,6 @@
 #include "device/exec.h"
 
+#include <fmt/format.h>
 #include <immintrin.h>
 #include <pthread.h>
 #include <sched.h>
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -88,18 +90,15 @@ class Team final : public Exec {
     // Spinning on a core that another member needs only delays it.
     spins_ = threads_ <= static_cast<int>(allowed.size()) ? kSpins : 0;
     shares_ = std::vector<Share>(static_cast<size_t>(threads_));
-    for (int i = 1; i < threads_; ++i) workers_.emplace_back([this, i] { work(i); });
-  }
-
-  ~Team() override {
-    {
-      std::lock_guard lock(mutex_);
-      stopping_ = true;
-      generation_.fetch_add(1, std::memory_order_release);
+    try {
+      for (int i = 1; i < threads_; ++i) workers_.emplace_back([this, i] { work(i); });
+    } catch (const std::exception& error) {
+      stop();
+      throw std::runtime_error(fmt::format("Only {} of {} threads could be started: {}",
+                                           workers_.size() + 1, threads_, error.what()));
     }
-    wake_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
   }
+  ~Team() override { stop(); }
 
   int threads() const override { return threads_; }
 
@@ -118,6 +117,16 @@ class Team final : public Exec {
     int64_t units = 0;
     int64_t grain = 0;  // 0: a share for each thread
   };
+
+  void stop() {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
 
   void start(const Task& task) {
     if (task.units <= 0) return;

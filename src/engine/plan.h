@@ -29,6 +29,7 @@ struct EngineOptions {
   std::string kernel_target = "auto";
   Activations activations = Activations::kFastest;
   int threads = 0;                       // 0: all cores
+  std::optional<int> most_threads;       // where `threads` does not say
   std::vector<int> cores;                // pinning, empty: none
   std::optional<int64_t> context_length;
   std::optional<double> mem_fraction_static;

@@ -49,6 +49,27 @@ Result<std::string> target_of(const std::string& wanted) {
               wanted, list);
 }
 
+// Threads are pinned to the cores that were asked for, as far as this process may use them.
+Status resolve_threads(const EngineOptions& o, Plan& plan) {
+  std::vector<int>& cores = plan.options.cores;
+  const std::vector<int> usable = usable_cores();
+  std::erase_if(cores, [&](int core) { return !std::ranges::binary_search(usable, core); });
+  if (cores.size() < o.cores.size()) {
+    const std::string why = fmt::format(
+        "SGLANG_CPU_OMP_THREADS_BIND or --numa-node: {} of the {} cores are not there for this "
+        "process, which may use {} cores from {} to {}",
+        o.cores.size() - cores.size(), o.cores.size(), usable.size(), usable.front(),
+        usable.back());
+    if (cores.empty()) return invalid("{}", why);
+    plan.notes.push_back(why);
+  }
+  const int unpinned = std::min(usable_core_count(), o.most_threads.value_or(INT32_MAX));
+  plan.threads = o.threads > 0   ? o.threads
+                 : cores.empty() ? unpinned
+                                 : static_cast<int>(cores.size());
+  return {};
+}
+
 Status resolve_context(const EngineOptions& o, Plan& plan) {
   plan.context_length = plan.model.max_position;
   if (!o.context_length) return {};
@@ -168,7 +189,7 @@ Result<Plan> resolve(const EngineOptions& o, const HostMemory& memory) {
   plan.model = TRY(read_model_config(*o.model, o.json_model_override));
   plan.kernel_target = TRY(target_of(o.kernel_target));
   plan.kv_format = TRY(kv_format_of(o.kv_cache_dtype));
-  plan.threads = o.threads > 0 ? o.threads : usable_core_count();
+  TRY(resolve_threads(o, plan));
   TRY(resolve_context(o, plan));
   TRY(check_steps(o, plan));
   const WeightSummary weights = TRY(summarize_weights(

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "device/cores.h"
 #include "engine/plan.h"
 #include "engine/runner.h"
 #include "model/loader.h"
@@ -76,6 +77,21 @@ TEST(Resolve, ThePoolIsCutToFreeMemory) {
   const auto small = resolve(o, {.total = kMiB, .available = kMiB});
   ASSERT_FALSE(small);
   EXPECT_THAT(small.error().message, HasSubstr("Not enough memory. Please try to increase --mem-fraction-static."));
+}
+
+TEST(Resolve, ThreadsFollowFromTheCores) {
+  EngineOptions o = tiny_model();
+  o.threads = 0;
+  o.most_threads = 1;
+  EXPECT_EQ(resolve(o).value().threads, 1);
+  const int core = usable_cores().front();
+  o.cores = {core, 100'000};
+  const Plan plan = resolve(o).value();
+  EXPECT_EQ(plan.threads, 1);
+  EXPECT_EQ(plan.options.cores, std::vector{core});
+  EXPECT_THAT(notes_of(plan), HasSubstr("1 of the 2 cores are not there"));
+  o.cores = {100'000};
+  EXPECT_THAT(resolve(o).error().message, HasSubstr("SGLANG_CPU_OMP_THREADS_BIND"));
 }
 
 TEST(Resolve, PagesAreWhole) {

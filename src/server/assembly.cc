@@ -164,6 +164,7 @@ EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files) {
   o.kernel_target = args.kernel_target;
   o.activations = args.float_activations ? Activations::kFloat : Activations::kFastest;
   o.threads = args.threads;
+  o.most_threads = args.environment.omp_threads;
   o.cores = args.cores;
   o.context_length = args.context_length;
   o.mem_fraction_static = args.mem_fraction_static;

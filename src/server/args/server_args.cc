@@ -299,8 +299,6 @@ Status read_engine(const OptionValues& v, ServerArgs& a) {
     a.cores = TRY(cores_of_node(nodes[0]));
   }
   a.threads = static_cast<int32_t>(*TRY(ranged(v, "threads", 0, 1024)));
-  if (a.threads == 0 && !a.cores.empty()) a.threads = static_cast<int>(a.cores.size());
-  if (a.threads == 0 && a.environment.omp_threads) a.threads = *a.environment.omp_threads;
   return {};
 }
 
