@@ -89,7 +89,6 @@ Status ApiServer::open_logs() {
 
 Result<std::unique_ptr<ApiServer>> ApiServer::listen(ApiServerOptions options) {
   std::unique_ptr<ApiServer> server(new ApiServer(std::move(options)));
-  TRY(server->open_logs());
   ApiServer* self = server.get();
   http::Server::Hooks hooks;
   hooks.handler = [self](const http::Request& request, http::Responder& responder) {
@@ -100,6 +99,8 @@ Result<std::unique_ptr<ApiServer>> ApiServer::listen(ApiServerOptions options) {
   };
   hooks.after = [self](const http::Request& request, int status) { self->after(request, status); };
   server->http_ = TRY(http::Server::listen(server->options_.http, std::move(hooks)));
+  TRY(server->open_logs());  // no journal is left behind where the port is taken
+  if (server->options_.http.port == 0) server->state_->tuned({{"port", server->port()}});
   server->http_->start();
   return server;
 }
@@ -189,9 +190,10 @@ void ApiServer::after(const http::Request& request, int status) {
   if (request.method.empty()) {
     log::warn("Invalid HTTP request received.");
   } else if (status != 499 && !excluded(request.path)) {
-    log::info("INFO:     {} - \"{} {} HTTP/{}\" {} {}", request.remote, request.method,
-              request.target, request.http_1_0 ? "1.0" : "1.1", status,
-              http::reason_phrase(status));
+    const std::string line = fmt::format(
+        "INFO:     {} - \"{} {} HTTP/{}\" {} {}", request.remote, request.method, request.target,
+        request.http_1_0 ? "1.0" : "1.1", status, http::reason_phrase(status));
+    options_.access_log_has_own_level ? log::critical("{}", line) : log::info("{}", line);
   }
 }
 

@@ -25,6 +25,7 @@ struct ApiServerOptions {
   std::string api_key, admin_key;
   std::string root_path;  // stripped from the front of request paths
   bool access_log = true;
+  bool access_log_has_own_level = false;         // --log-level-http: shown whatever --log-level is
   std::vector<std::string> access_log_excludes;  // prefixes of paths
   RequestLog::Options request_log;
   std::string crash_dump_folder;  // empty: none

@@ -432,6 +432,7 @@ TEST_F(ApiServerTest, InformationRoutes) {
   for (const char* path : {"/get_server_info", "/server_info"}) {
     const auto info = OrderedJson::parse(ask("GET", path).body);
     EXPECT_EQ(info["tp_size"], 1);
+    EXPECT_EQ(info["port"], server_->port()) << "what 0 became";
     EXPECT_EQ(info["status"], "ready");
     EXPECT_EQ(info["reasoning_parser"], "deepseek-r1");
     EXPECT_EQ(info["chunked_prefill_size"], 4096);

@@ -230,6 +230,7 @@ ApiServerOptions api_server_options(const ServerArgs& args) {
   o.root_path = args.fastapi_root_path;
   const std::string& level = args.log_level_http.empty() ? args.log_level : args.log_level_http;
   o.access_log = level == "debug" || level == "info";
+  o.access_log_has_own_level = args.values.given("log-level-http");
   o.access_log_excludes = args.access_log_exclude_prefixes;
   o.request_log = {.enabled = args.log_requests,
                    .level = static_cast<RequestLogLevel>(args.log_requests_level),

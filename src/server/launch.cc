@@ -229,7 +229,7 @@ int run_server(const ServerArgs& args,
     status = run(args, demo_model, signals);
   }
   if (status) return 0;
-  log::error("{}", status.error().message);
+  log::critical("{}", status.error().message);  // whatever --log-level is: it is why we end
   return 1;
 }
 

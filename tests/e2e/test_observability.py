@@ -6,7 +6,7 @@ import re
 import threading
 import time
 
-from conftest import ROOT, STUCK
+from conftest import ROOT, STUCK, run_fathom
 
 TINY = {"text": "Hello", "sampling_params": {"max_new_tokens": 4, "ignore_eos": True}}
 
@@ -188,6 +188,23 @@ def test_crash_dump_survives_a_kill_and_not_an_orderly_end(launch, tmp_path):
     server.generate(**TINY)
     server.stop()
     assert not list((tmp_path / "orderly").rglob("crash_dump*"))
+
+
+def test_a_taken_port_leaves_no_crash_dump(demo, tmp_path):
+    code, text = run_fathom("launch_server", "--port", demo.port, "--crash-dump-folder", tmp_path / "dumps")
+    assert code == 1 and f"Port {demo.port} is already in use" in text
+    assert not list(tmp_path.rglob("crash_dump*"))
+
+
+def test_levels_of_the_log(launch, tmp_path):
+    """The access log has its own, and why the server ends is told on every level."""
+    log = tmp_path / "server.log"
+    server = launch("--log-level", "error", "--log-level-http", "info", log=log)
+    assert server.request("GET", "/ping")[0] == 200
+    assert eventually(lambda: '"GET /ping HTTP/1.1" 200 OK' in log.read_text())
+    assert "server_args=" not in log.read_text()
+    code, text = run_fathom("launch_server", "--log-level", "critical", "--port", server.port)
+    assert code == 1 and f"Port {server.port} is already in use" in text
 
 
 class Collector:

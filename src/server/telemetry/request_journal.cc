@@ -68,6 +68,7 @@ class FileJournal final : public RequestJournal {
     if (std::chrono::steady_clock::now() - began_ > options_.window ||
         written_ > options_.most_file_bytes)
       start_file();
+    file_.clear();  // the disk may have been full, and have room again
     file_ << line << std::flush;
     written_ += line.size();
   }

@@ -86,6 +86,7 @@ std::string describe_output(std::string_view output, RequestLogLevel level) {
 struct RequestLog::Files {
   std::mutex mutex;
   std::vector<std::ofstream> files;
+  bool lost = false;  // the last line
 };
 
 RequestLog::~RequestLog() = default;
@@ -146,7 +147,14 @@ void RequestLog::write(const std::string& line) const {
   if (to_log_) log::info("{}", line);
   if (files_->files.empty()) return;
   std::lock_guard lock(files_->mutex);
-  for (std::ofstream& file : files_->files) file << line << '\n' << std::flush;
+  bool lost = false;
+  for (std::ofstream& file : files_->files) {
+    file.clear();  // the disk may have been full, and have room again
+    file << line << '\n' << std::flush;
+    lost |= !file;
+  }
+  if (lost && !files_->lost) log::warn("--log-requests-target: lines are lost: disk full?");
+  files_->lost = lost;
 }
 
 }  // namespace fathom

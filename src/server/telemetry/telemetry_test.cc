@@ -1,10 +1,13 @@
 // What is told about requests: records, traces, dumps, metrics.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "server/telemetry/metrics.h"
 #include "server/telemetry/request_journal.h"
@@ -150,6 +153,49 @@ TEST_F(Telemetry, RequestLogsGoWhereTheyAreSent) {
   const auto bad = RequestLog::open({.targets = {"/proc/nowhere"}});
   ASSERT_FALSE(bad.has_value());
   EXPECT_THAT(bad.error().message, HasSubstr("--log-requests-target /proc/nowhere"));
+}
+
+// While it lives no file of this process can grow, as on a full disk.
+class FullDisk {
+ public:
+  FullDisk() {
+    std::signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit none{.rlim_cur = 0, .rlim_max = before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~FullDisk() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, SIG_DFL);
+  }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(Telemetry, LogsGoOnWhenADiskHasRoomAgain) {
+  const auto log = RequestLog::open({.enabled = true, .targets = {(folder_ / "log").string()}});
+  const auto journal = RequestJournal::open({.folder = folder_ / "dump"});
+  ASSERT_TRUE(log.has_value() && journal.has_value());
+  http::Request request;
+  const auto arrives = [&](const char* target) {
+    request.target = target;
+    (*log)->received(request);
+    (*journal)->received(1, request);
+  };
+  {
+    const FullDisk full;
+    arrives("/lost");
+  }
+  arrives("/kept");
+  std::map<std::string, std::string> texts;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_)) {
+    if (!entry.is_regular_file()) continue;
+    std::ifstream file(entry.path());
+    texts[entry.path().string()] = {std::istreambuf_iterator<char>(file), {}};
+  }
+  EXPECT_EQ(texts.size(), 2u);
+  for (const auto& [path, text] : texts) EXPECT_THAT(text, HasSubstr("/kept")) << path;
 }
 
 TEST(MetricsText, FollowsTheEngineAndTheRequests) {
