@@ -251,9 +251,15 @@ TEST_F(ApiServerTest, AdministratorsReachTheEngine) {
   EXPECT_EQ(ask("POST", "/set_internal_state", "", R"({"server_args":{"max_running_requests":11}})")
                 .status,
             400);
+  EXPECT_EQ(
+      ask("POST", "/set_internal_state", "", R"({"server_args":{"schedule_policy":null}})").status,
+      200);
+  EXPECT_FALSE(OrderedJson::parse(ask("GET", "/server_info").body).contains("schedule_policy"))
+      << "null changes nothing";
   EXPECT_EQ(ask("POST", "/set_internal_state", "", R"({"server_args":[]})").status, 400);
   EXPECT_EQ(OrderedJson::parse(ask("GET", "/server_info").body)["max_running_requests"], 3);
-  EXPECT_THAT(noted(), testing::ElementsAre("pause 1", "resume", "tune -1 0.5", "tune 3 -1"));
+  EXPECT_THAT(noted(),
+              testing::ElementsAre("pause 1", "resume", "tune -1 0.5", "tune 3 -1", "tune -1 -1"));
   for (const char* path :
        {"/pause_generation", "/slow_down", "/set_internal_state", "/configure_logging",
         "/start_profile", "/update_weights_from_disk", "/get_weights_by_name"}) {

@@ -205,7 +205,7 @@ EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files) {
   return o;
 }
 
-ApiServerOptions api_server_options(const ServerArgs& args) {
+ApiServerOptions api_server_options(const ServerArgs& args, LoadModel demo_model) {
   ApiServerOptions o;
   o.http.host = args.host;
   o.http.port = args.port;
@@ -219,7 +219,12 @@ ApiServerOptions api_server_options(const ServerArgs& args) {
   o.http.tls = args.tls;
   o.routes.profile_folder = args.environment.profiler_dir;
   o.routes.expert_record_folder = args.environment.expert_record_dir;
-  o.routes.open_model = [args](const std::string& name) { return checkpoint_of(args, name); };
+  const auto demo = args.model_path ? nullptr : demo_model();
+  o.routes.open_model = [args,
+                         demo](const std::string& name) -> Result<std::shared_ptr<const FileSet>> {
+    if (demo && demo->location() == name) return demo;
+    return checkpoint_of(args, name);
+  };
   o.metrics = {.model_name = args.served_model_name,
                .extra_labels = args.extra_metric_labels,
                .first_token_buckets = args.bucket_time_to_first_token,

@@ -31,7 +31,7 @@ struct LoadedFiles {
 Result<LoadedFiles> load_files(const ServerArgs& args, LoadModel demo_model);
 
 EngineOptions engine_options(const ServerArgs& args, const LoadedFiles& files);
-ApiServerOptions api_server_options(const ServerArgs& args);
+ApiServerOptions api_server_options(const ServerArgs& args, LoadModel demo_model);
 // Null with --grammar-backend none and without a tokenizer.
 Result<std::unique_ptr<GrammarCompiler>> grammar_compiler(const ServerArgs& args,
                                                           const LoadedFiles& files,

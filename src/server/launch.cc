@@ -177,7 +177,7 @@ void shut_down(const ServerArgs& args, ApiServer& server, Service& service) {
 }
 
 Status run(const ServerArgs& args, LoadModel demo_model, StopSignals& signals) {
-  std::unique_ptr<ApiServer> server = TRY(ApiServer::listen(api_server_options(args)));
+  std::unique_ptr<ApiServer> server = TRY(ApiServer::listen(api_server_options(args, demo_model)));
   log::info("INFO:     Started server process [{}]", getpid());
   log::info("INFO:     Waiting for application startup.");
   Service service;

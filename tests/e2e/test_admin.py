@@ -244,6 +244,17 @@ def test_weights_by_name(launch):
     assert status == 400 and "nope" in text
 
 
+def test_weights_of_the_embedded_model(launch):
+    server = launch()
+    assert len(server.post("/get_weights_by_name", {"name": "model.norm.weight", "truncate_size": 3})) == 3
+    expected = server.generate(**BODY)["output_ids"]
+    server.post("/update_weights_from_disk", {"model_path": str(DEMO), "load_format": "dummy"})
+    assert server.generate(**BODY)["output_ids"] != expected
+    name = server.get("/server_info")["tokenizer_path"]
+    assert server.post("/update_weights_from_disk", {"model_path": name})["success"]
+    assert server.generate(**BODY)["output_ids"] == expected
+
+
 def test_waiting_and_running_timeouts(launch):
     server = launch("--max-running-requests", 1, env={"SGLANG_REQ_WAITING_TIMEOUT": "2"})  # the first may need long on a busy machine
     server.request("POST", "/slow_down", {"forward_sleep_time": 0.1})

@@ -108,7 +108,11 @@ http::Handler set_internal_state_handler(ServerState& state) {
           {{"updated", false}, {"server_args", *args}, {"message", tuning.error().message}}, 400));
     }
     model.engine->tune(*tuning);
-    state.tuned(*args);
+    OrderedJson changed = OrderedJson::object();
+    for (const auto& [name, value] : args->items()) {
+      if (!value.is_null()) changed[name] = value;
+    }
+    state.tuned(changed);
     return responder.send(json_response({{"updated", true}, {"server_args", *args}}));
   };
 }
