@@ -38,8 +38,8 @@ Result<Options> parse(std::span<const std::string> args, std::span<const Option>
   for (const std::string& arg : args) {
     (flags.empty() && !arg.starts_with("--") ? paths : flags).push_back(arg);
   }
-  const OptionValues values = TRY(parse_options(table, flags));
   if (paths.size() != 2) return invalid("expected <in> and <out> before the options, found {}", paths.size());
+  const OptionValues values = TRY(parse_options(table, flags));
   Options o{.in = paths[0], .out = paths[1]};
   o.extract_mtp = values.flag("extract-mtp");
   const std::string to = values.text("to");
@@ -47,6 +47,16 @@ Result<Options> parse(std::span<const std::string> args, std::span<const Option>
   if (o.extract_mtp == (o.target != nullptr) || (!to.empty() && !o.target)) {
     return invalid("give either --extract-mtp or --to with one of the formats{}",
                    to.empty() ? "" : fmt::format("; '{}' is none", to));
+  }
+  for (const auto& [option, format] :
+       {std::pair("group-size", "int4"), std::pair("scale-fmt", "fp8")}) {
+    if (values.given(option) && to != format)
+      return invalid("argument --{}: is for --to {}", option, format);
+  }
+  if (*values.integer("shard-size") < 1)
+    return invalid("argument --shard-size: must be at least 1");
+  if (const int64_t n = *values.integer("threads"); n < 0 || n > 1024) {
+    return invalid("argument --threads: must be in [0, 1024], got {}", n);
   }
   o.format.group_size = static_cast<int32_t>(*values.integer("group-size"));
   o.format.ue8m0 = values.text("scale-fmt") == "ue8m0";

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "bench/one_batch.h"
+#include "server/args/config_file.h"
 
 namespace fathom {
 namespace {
@@ -218,7 +219,7 @@ int run_bench_one_batch(std::span<const std::string> words, LoadModel demo_model
     fmt::print(stderr, "fathom bench_one_batch: error: {}\n", error.message);
     return error.code == ErrorCode::kUnsupported ? 1 : 2;
   };
-  const Result<OptionValues> values = parse_options(table, words);
+  const Result<OptionValues> values = parse_options_and_config(table, words);
   if (!values) return failed(values.error());
   const Result<ServerArgs> args = read_server_args(*values, Environment::read());
   if (!args) return failed(args.error());

@@ -160,7 +160,7 @@ void serve(const ServerArgs& args, ServerState& state, Service& service, StopSig
 
 void shut_down(const ServerArgs& args, ApiServer& server, Service& service) {
   log::info("INFO:     Shutting down");
-  const bool force = std::getenv("SGL_FORCE_SHUTDOWN") != nullptr;
+  const bool force = args.environment.force_shutdown;
   service.engine->resume();  // else requests that are paused would last until the time is over
   if (!force && !server.drain(static_cast<double>(args.graceful_exit_timeout))) {
     log::warn("{} requests did not finish within {} s (--graceful-exit-timeout); they are aborted.",

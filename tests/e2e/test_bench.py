@@ -28,6 +28,15 @@ def test_every_combination_is_reported(tmp_path):
         assert row["overall_throughput"] == pytest.approx(tokens / row["total_latency"])
 
 
+def test_options_may_come_from_a_file(tmp_path):
+    config = tmp_path / "bench.yaml"
+    config.write_text("context-length: 8\nbatch-size: [1, 2]\n")
+    done = bench("--config", str(config), "--input-len", "24")
+    assert done.returncode == 2 and "exceed the context of 8 tokens" in done.stderr, done.stderr
+    done = bench("--config", str(config), "--input-len", "4", "--output-len", "2")
+    assert done.returncode == 0 and done.stdout.count("Benchmark: batch size") == 2, done.stderr
+
+
 def test_prompts_in_pieces_give_the_same_tokens():
     done = bench("--correctness-test", "--cut-len", "3")
     assert done.returncode == 0, done.stderr

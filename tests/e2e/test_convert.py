@@ -1,6 +1,7 @@
 """`fathom convert` and `fathom inspect`: every format from the golden and demo models, loaded and compared;
 numbers checked with numpy alone; interrupted, damaged and refused conversions."""
 import json
+import os
 import resource
 import subprocess
 
@@ -10,7 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from conftest import DEMO, FATHOM, GOLDEN, Server, golden_differences, run_fathom
+from conftest import DEMO, FATHOM, GOLDEN, STUCK, Server, golden_differences, run_fathom
 from gguf_writer import Type, encode, read_tensors, write_gguf
 
 FORMATS = {"bf16": [], "fp8": ["fp8"], "fp8-ue8m0": ["fp8", "--scale-fmt", "ue8m0"], "int8": ["int8"],
@@ -339,10 +340,23 @@ def test_options_are_checked(tmp_path):
     assert "'fp3' is none" in convert(DEMO, tmp_path / "x", "fp3", code=2)
     code, text = run_fathom("convert", DEMO, "--to", "bf16")
     assert code == 2 and "expected <in> and <out>" in text
+    code, text = run_fathom("convert", "--to", "bf16", DEMO, tmp_path / "x")
+    assert code == 2 and "expected <in> and <out> before the options" in text
+    assert "--group-size: is for --to int4" in convert(DEMO, tmp_path / "x", "fp8", "--group-size", 64, code=2)
+    assert "--scale-fmt: is for --to fp8" in convert(DEMO, tmp_path / "x", "int8", "--scale-fmt", "ue8m0", code=2)
+    assert "--shard-size: must be" in convert(DEMO, tmp_path / "x", "bf16", "--shard-size", 0, code=2)
+    assert "--threads: must be in" in convert(DEMO, tmp_path / "x", "bf16", "--threads", 100_000, code=2)
     code, text = run_fathom("convert", tmp_path / "nowhere", tmp_path / "x", "--to", "bf16")
     assert code == 1 and "nowhere does not exist" in text
     code, text = run_fathom("convert", "--help")
     assert code == 0 and "nvfp4" in text and "--group-size" in text
+
+
+@pytest.mark.skipif("FATHOM_TEST_PATIENCE" in os.environ, reason="sanitizers map more than the limit")
+def test_threads_that_cannot_be_started(tmp_path):
+    run = subprocess.run(["bash", "-c", 'ulimit -v 4000000; exec "$@"', "-", FATHOM, "convert", DEMO, tmp_path / "out",
+                          "--to", "bf16", "--threads", "1000"], capture_output=True, text=True, timeout=STUCK)
+    assert run.returncode == 1 and "threads could be started" in run.stderr, run.stderr
 
 
 def test_inspect(converted, tmp_path):

@@ -94,4 +94,14 @@ Result<std::vector<std::string>> read_config_file(const std::filesystem::path& p
   return words;
 }
 
+Result<OptionValues> parse_options_and_config(std::span<const Option> table,
+                                              std::span<const std::string> words) {
+  OptionValues values = TRY(parse_options(table, words));
+  const auto config = values.maybe_text("config");
+  if (!config) return values;
+  std::vector<std::string> all = TRY(read_config_file(*config, table));
+  all.insert(all.end(), words.begin(), words.end());  // the command line comes last and wins
+  return parse_options(table, all);
+}
+
 }  // namespace fathom

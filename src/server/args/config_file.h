@@ -14,5 +14,8 @@ namespace fathom {
 // and key.
 Result<std::vector<std::string>> read_config_file(const std::filesystem::path& path,
                                                   std::span<const Option> table);
+// Options from words, and from the file that --config among them names; the words win.
+Result<OptionValues> parse_options_and_config(std::span<const Option> table,
+                                              std::span<const std::string> words);
 
 }  // namespace fathom

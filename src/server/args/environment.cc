@@ -21,11 +21,19 @@ bool is_true(std::string value) {
 }
 
 // What they steer does not exist here; SGLang's users have them in their scripts.
-constexpr std::array kIgnored = {"TORCHINDUCTOR_CACHE_DIR",    "SGL_ENABLE_JIT_DEEPGEMM",
-                                 "SGLANG_ENABLE_JIT_DEEPGEMM", "SGLANG_CUTLASS_MOE",
-                                 "NCCL_IB_GID_INDEX",          "NCCL_DEBUG",
-                                 "NCCL_SOCKET_IFNAME",         "GLOO_SOCKET_IFNAME",
-                                 "TORCH_CUDA_ARCH_LIST",       "SGLANG_LOGGING_CONFIG_PATH"};
+constexpr std::array kIgnored = {"TORCHINDUCTOR_CACHE_DIR",
+                                 "SGL_ENABLE_JIT_DEEPGEMM",
+                                 "SGLANG_ENABLE_JIT_DEEPGEMM",
+                                 "SGLANG_CUTLASS_MOE",
+                                 "NCCL_IB_GID_INDEX",
+                                 "NCCL_DEBUG",
+                                 "NCCL_SOCKET_IFNAME",
+                                 "GLOO_SOCKET_IFNAME",
+                                 "TORCH_CUDA_ARCH_LIST",
+                                 "SGLANG_LOGGING_CONFIG_PATH",
+                                 "CUDA_VISIBLE_DEVICES",
+                                 "SGLANG_USE_MODELSCOPE",
+                                 "MODELSCOPE_CACHE"};
 
 class Reader {
  public:
@@ -80,6 +88,7 @@ Environment Environment::read() {
   if (e.expert_record_dir.empty()) e.expert_record_dir = "/tmp";
   e.new_log_style = variable("SGLANG_LOG_STYLE") == "new";
   e.original_logprobs = is_true(variable("SGLANG_RETURN_ORIGINAL_LOGPROB"));
+  e.force_shutdown = is_true(variable("SGL_FORCE_SHUTDOWN"));
 
   Reader reader;
   constexpr double kLongest = 1e9;

@@ -134,6 +134,10 @@ uint64_t random_seed() {
 
 Status read_model(const OptionValues& v, ServerArgs& a) {
   a.model_path = v.maybe_text("model-path");
+  if (a.model_path && a.model_path->empty()) {
+    return invalid(
+        "argument --model-path: is empty; leave it out to serve the embedded demo model");
+  }
   a.tokenizer_path = v.text("tokenizer-path");
   a.skip_tokenizer_init = v.flag("skip-tokenizer-init");
   a.is_embedding = v.flag("is-embedding");
@@ -330,13 +334,7 @@ bool is_secret(std::string_view name) {
 }  // namespace
 
 Result<ServerArgs> parse_server_args(std::span<const std::string> words, const Environment& environment) {
-  OptionValues values = TRY(parse_options(server_options(), words));
-  if (const auto config = values.maybe_text("config")) {
-    std::vector<std::string> all = TRY(read_config_file(*config, server_options()));
-    all.insert(all.end(), words.begin(), words.end());  // the command line comes last and wins
-    values = TRY(parse_options(server_options(), all));
-  }
-  return read_server_args(std::move(values), environment);
+  return read_server_args(TRY(parse_options_and_config(server_options(), words)), environment);
 }
 
 Result<ServerArgs> read_server_args(OptionValues values, const Environment& environment) {

@@ -31,6 +31,7 @@ struct Environment {
   std::string expert_record_dir = "/tmp";  // SGLANG_EXPERT_DISTRIBUTION_RECORDER_DIR
   bool new_log_style = false;         // SGLANG_LOG_STYLE=new
   bool original_logprobs = false;     // SGLANG_RETURN_ORIGINAL_LOGPROB
+  bool force_shutdown = false;        // SGL_FORCE_SHUTDOWN
   std::vector<std::string> ignored;   // set, known, without effect here
   std::string error;                  // what is wrong with one of them
   static Environment read();

@@ -428,6 +428,11 @@ TEST(ServerArgs, APrefixMayFitSeveralNamesOfOneOption) {
   EXPECT_THAT(parse({"--log-request"}).error().message, HasSubstr("ambiguous option"));
 }
 
+// As of `--model "$MODEL"` with no such variable.
+TEST(ServerArgs, AnEmptyModelPathIsAMistake) {
+  EXPECT_THAT(parse({"--model", ""}).error().message, HasSubstr("--model-path: is empty"));
+}
+
 TEST(ServerArgs, CoresComeFromTheEnvironmentOrTheNode) {
   Environment environment;
   environment.cpu_threads_bind = "0-2,5|6-8";
@@ -470,6 +475,11 @@ TEST_F(EnvironmentTest, VariablesAreHonouredOrNamed) {
   EXPECT_EQ(e.expert_record_dir, "/elsewhere");
   EXPECT_TRUE(e.new_log_style);
   EXPECT_TRUE(e.original_logprobs);
+  EXPECT_FALSE(e.force_shutdown);
+  set("SGL_FORCE_SHUTDOWN", "0");
+  EXPECT_FALSE(Environment::read().force_shutdown);
+  set("SGL_FORCE_SHUTDOWN", "1");
+  EXPECT_TRUE(Environment::read().force_shutdown);
   EXPECT_THAT(e.ignored, testing::Contains("SGL_ENABLE_JIT_DEEPGEMM"));
   EXPECT_EQ(e.error, "");
 }
