@@ -173,6 +173,33 @@ TEST(Prepare, AGrammarThatBindsFromTheFirstTokenLeavesNoThoughts) {
   EXPECT_TRUE(free.prepared.requests[0].sampling.thoughts);
 }
 
+TEST(Prepare, AGrammarWaitsForTheThoughtsOfARawPrompt) {
+  Settings thinking = settings();
+  thinking.reasoning = &default_reasoning_dialect();
+  const std::string body = R"({"text":"a","sampling_params":{"regex":"[a-z]{30}",
+      "custom_params":{"thinking_budget":3}})";
+  const Rig waits = native_rig(body + R"(,"require_reasoning":true})", thinking);
+  const SamplingParams& sampling = waits.prepared.requests[0].sampling;
+  EXPECT_EQ(sampling.grammar->starts_after, byte_ids("</think>"));
+  ASSERT_TRUE(sampling.thoughts);
+  EXPECT_EQ(sampling.thoughts->budget, 3);
+  const Rig binds = native_rig(body + "}", thinking);
+  EXPECT_TRUE(binds.prepared.requests[0].sampling.grammar->starts_after.empty());
+}
+
+TEST(Prepare, AnAnswerDoesNotEndBeforeItsGrammarBinds) {
+  Settings thinking = settings();
+  thinking.reasoning = &default_reasoning_dialect();
+  const auto thoughts = [&](const std::string& params) {
+    const Rig rig = native_rig(
+        R"({"text":"a","require_reasoning":true,"sampling_params":)" + params + "}", thinking);
+    return rig.prepared.requests[0].sampling.thoughts;
+  };
+  ASSERT_TRUE(thoughts(R"({"regex":"a"})"));
+  EXPECT_EQ(thoughts(R"({"regex":"a"})")->banned, std::vector<int32_t>{ByteTokenizer::kEos});
+  EXPECT_FALSE(thoughts("{}"));
+}
+
 TEST(Prepare, ARegexsMatchIsCutFromAnAnswerThatIsNoStream) {
   for (const bool stream : {false, true}) {
     Rig rig = native_rig(fmt::format(

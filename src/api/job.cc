@@ -103,9 +103,11 @@ std::expected<void, Failure> limit_thoughts(SamplingParams& sampling,
     return {};
   }
   const bool strict = settings.strict_thinking && form && form->reasoning;
+  // A grammar that waits for the end of the thoughts binds nothing if the answer ends in them.
+  const bool must_end = strict || sampling.grammar;
   if (form && !form->starts_in_thoughts)
     limits.reset();
-  else if (strict && !limits)
+  else if (must_end && !limits)
     limits.emplace();
   if (!limits) return {};
   const ReasoningDialect& dialect =
@@ -115,10 +117,11 @@ std::expected<void, Failure> limit_thoughts(SamplingParams& sampling,
     return refuse("custom_params.thinking_budget: this model's tokenizer cannot write '{}'.",
                   dialect.end);
   }
-  if (!strict) return {};
-  for (const auto id : {tokenizer.eos(), tokenizer.id_of(dialect.begin)}) {
+  const auto ban = [&](std::optional<int32_t> id) {
     if (id) limits->banned.push_back(*id);
-  }
+  };
+  if (must_end) ban(tokenizer.eos());
+  if (strict) ban(tokenizer.id_of(dialect.begin));
   return {};
 }
 
@@ -181,6 +184,10 @@ Parsed<Prepared> prepare(const Job& job, std::shared_ptr<const Tokenizer> tokeni
     SamplingParams sampling = prompt.sampling;
     fit_lengths(ids, sampling, prompt.explicit_length, settings);
     const std::optional<AnswerForm> form = form_of(job, prompt, settings);
+    // Grammars of chats have been told (complete_chat).
+    if (sampling.grammar && form && !prompt.form) {
+      sampling.grammar->starts_after = TRY(tokenizer->encode(form->reasoning->end, false));
+    }
     TRY(limit_thoughts(sampling, form, *tokenizer, settings));
     if (static_cast<int64_t>(ids.size()) > settings.context_length) {
       return refuse("The input ({} tokens) is longer than the model's context length ({} tokens).",

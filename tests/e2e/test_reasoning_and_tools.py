@@ -1,5 +1,6 @@
 """Thoughts and tool calls of the demo model, through the unmodified OpenAI client."""
 import json
+import re
 
 import openai
 import pytest
@@ -227,6 +228,24 @@ def test_strict_tools_follow_their_schema(client):
                     "required": ["city"], "additionalProperties": False})}
     (call,) = forced(chat(client, ASK_WEATHER, tools=[strict])).tool_calls
     assert json.loads(call.function.arguments)["city"] in ("Rome", "Oslo")  # though it was asked for Paris
+
+
+def test_an_answer_does_not_end_before_its_call(client):
+    ask = [{"role": "user", "content": "Who are you?"}]
+    for seed in range(12):  # at random some thoughts would end with the answer
+        answer = client.chat.completions.create(model="default", messages=ask, tools=TOOLS, tool_choice="required",
+                                                temperature=1.5, seed=seed, max_tokens=40)
+        assert answer.choices[0].finish_reason in ("tool_calls", "length"), answer
+
+
+def test_grammars_wait_for_the_thoughts_of_raw_prompts(parsing_demo):
+    body = {"text": "<｜User｜>1+1?<｜Assistant｜><think>\n", "require_reasoning": True,
+            "sampling_params": {"temperature": 0, "max_new_tokens": 40, "regex": "[0-9]{3}", "custom_params": {"thinking_budget": 8}}}
+    answer = parsing_demo.generate(**body)
+    assert re.fullmatch("(?s).*[^0-9].*</think>[0-9]{3}", answer["text"]), answer
+    assert answer["meta_info"]["finish_reason"]["type"] == "stop"
+    body["require_reasoning"] = False
+    assert re.fullmatch("[0-9]{3}", parsing_demo.generate(**body)["text"])
 
 
 def test_forced_calls_need_no_parser(demo):
