@@ -24,6 +24,11 @@ struct Better {
   }
 };
 
+// Of the largest temperatures it would be flushed to zero, and a masked logit times zero is NaN.
+double inverse_temperature(const SamplingParams& p) {
+  return p.greedy() ? 1.0 : 1.0 / std::min(p.temperature, 1e300);
+}
+
 void change(float& logit, double to) {
   if (std::isfinite(logit)) {
     logit = static_cast<float>(std::clamp<double>(to, -kLargestLogit, kLargestLogit));
@@ -199,7 +204,7 @@ void Sampler::sample_row(SampleRow& row, std::vector<Candidate>& scratch) const 
     return;
   }
   const bool greedy = row.params->greedy();
-  const double inverse = greedy ? 1.0 : 1.0 / row.params->temperature;
+  const double inverse = inverse_temperature(*row.params);
   if (row.forced >= 0) {
     row.token = row.forced;
   } else if (greedy) {
@@ -219,7 +224,7 @@ void Sampler::sample_row(SampleRow& row, std::vector<Candidate>& scratch) const 
 int32_t Sampler::draw(const SampleRow& row, float max, double sum,
                       std::vector<Candidate>& candidates) const {
   const SamplingParams& p = *row.params;
-  const double inverse = 1.0 / p.temperature;
+  const double inverse = inverse_temperature(p);
   const auto weight = [&](float logit) {
     return static_cast<double>(std::exp(static_cast<float>((static_cast<double>(logit) - max) * inverse)));
   };

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <set>
 
 namespace fathom {
 namespace {
@@ -61,6 +62,21 @@ std::vector<int32_t> allowed_by_oracle(const std::vector<float>& logits, const S
   }
   std::sort(kept.begin(), kept.end());
   return kept;
+}
+
+TEST_F(SamplerTest, NoTemperatureIsTooHighForAMask) {
+  SamplingParams p;
+  p.temperature = std::numeric_limits<double>::max();
+  p.min_new_tokens = 1;
+  for (const double top_p : {1.0, 0.5}) {
+    p.top_p = top_p;
+    std::set<int32_t> seen;
+    for (uint64_t position = 0; position < 5000; ++position) {
+      seen.insert(sample(random_logits(1), p, position).token);
+    }
+    EXPECT_FALSE(seen.contains(7));
+    EXPECT_GT(seen.size(), top_p * kVocab * 0.9);
+  }
 }
 
 TEST_F(SamplerTest, DrawsExactlyWhatTheFiltersLeave) {
