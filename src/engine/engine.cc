@@ -132,7 +132,8 @@ Status Engine::Impl::check_lengths(GenerateRequest& r) const {
   const int64_t context = plan.context_length;
   int64_t& most = r.sampling.max_new_tokens;
   if (prompt == 0) return invalid("input_ids cannot be empty.");
-  if (const auto& limit = plan.options.max_new_tokens_limit; limit && most > *limit) most = *limit;
+  const auto& limit = plan.options.max_new_tokens_limit;
+  if (limit && most > *limit) most = *limit;
   if (prompt > context || (prompt == context && most != 0)) {
     return invalid("The input ({} tokens) is longer than the model's context length ({} tokens).",
                    prompt, context);
@@ -143,6 +144,7 @@ Status Engine::Impl::check_lengths(GenerateRequest& r) const {
   }
   if (most < 0) {
     most = std::min(context, plan.total_tokens) - prompt;
+    if (limit) most = std::min(most, *limit);
   } else if (prompt + most > context) {
     return invalid("Requested token count exceeds the model's maximum context length of {} tokens. "
                    "You requested a total of {} tokens: {} tokens from the input messages and {} "

@@ -485,6 +485,14 @@ TEST(Engine, LengthRules) {
   rig.expect_clean();
 }
 
+TEST(Engine, TheLimitOfNewTokensAlsoHoldsForAsManyAsFit) {
+  EngineRig rig({.pool = 512, .max_new_tokens_limit = 20});
+  for (const int64_t asked : {-1, 500}) {
+    expect_whole(rig.submit(prompt_of(12, 1), asked).wait(), prompt_of(12, 1), 20);
+  }
+  expect_whole(rig.submit(prompt_of(505, 1), -1).wait(), prompt_of(505, 1), 7);  // all that fit
+}
+
 TEST(Engine, LogprobsAreBounded) {
   EngineRig rig({});
   GenerateRequest request = request_for(prompt_of(100, 1), 100);

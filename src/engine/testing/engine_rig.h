@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -134,6 +135,7 @@ struct EngineRig {
     int32_t max_running = 8;
     int32_t chunk = 64;
     SchedulerOptions scheduler;
+    std::optional<int64_t> max_new_tokens_limit;
   };
   explicit EngineRig(const Options& options) : EngineRig(options, {}) {}
   // `extra` runs in each step after the gate.
@@ -154,6 +156,7 @@ struct EngineRig {
     plan.chunk_rows = options.chunk;
     plan.step_rows = options.chunk + options.max_running;
     plan.options.decode_log_interval = 1 << 30;
+    plan.options.max_new_tokens_limit = options.max_new_tokens_limit;
     plan.options.scheduler = options.scheduler;
     plan.options.scheduler.max_running = options.max_running;
     plan.options.scheduler.chunked_prefill_size = options.chunk;
