@@ -163,6 +163,11 @@ std::optional<JsonValue> Fields::find(std::string_view name) const {
   return it->second;
 }
 
+bool Fields::is_null(std::string_view name) const {
+  const auto it = fields_.find(name);
+  return it != fields_.end() && it->second.is_null();
+}
+
 std::string Fields::path_of(std::string_view name) const {
   return path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
 }

@@ -52,6 +52,7 @@ class Fields {
 
   // The value, or nullopt when absent or null.
   std::optional<JsonValue> find(std::string_view name) const;
+  bool is_null(std::string_view name) const;  // there, and null
   std::string path_of(std::string_view name) const;
   // Notes the first error: "<path>: <what>".
   void wrong(std::string_view name, std::string_view what);

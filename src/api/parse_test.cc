@@ -74,6 +74,12 @@ TEST(Sampling, DefaultsAndNulls) {
   EXPECT_EQ(s.top_k, -1);
 }
 
+TEST(Sampling, NullIsAsManyNewTokensAsFit) {
+  const auto request = native(R"({"text":"x","sampling_params":{"max_new_tokens":null}})");
+  EXPECT_EQ(request.job.prompts[0].sampling.max_new_tokens, -1);
+  EXPECT_FALSE(request.job.prompts[0].explicit_length);
+}
+
 TEST(Sampling, ReadsEveryField) {
   const SamplingParams s = sampling_of(R"({"max_new_tokens":5.0,"min_new_tokens":2,"stop":"a",
       "stop_token_ids":[1,2],"stop_regex":["b+"],"temperature":0,"top_p":0.5,"top_k":3,"min_p":0.1,

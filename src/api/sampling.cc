@@ -164,6 +164,7 @@ void read_native_sampling(Fields& fields, SamplingParams& sampling, bool& explic
     explicit_length = true;
     fields.integer("max_new_tokens", sampling.max_new_tokens, 0, kInt32Max);
   }
+  if (fields.is_null("max_new_tokens")) sampling.max_new_tokens = -1;  // as much as fits
 }
 
 std::expected<void, Failure> read_common(Fields& fields, Job& job, const Settings& settings) {
