@@ -38,8 +38,8 @@ class ChatFormat final : public Format {
   void append_chunk(Events& events, size_t index, const Choice& choice) override {
     SentChoice& sent = sent_[index];
     if (!sent.role) {
-      sent.role = true;
       add_event(events, index, choice, first_delta(), false);
+      sent.role = true;
     }
     const DialectEvents& pieces = choice.events();
     while (sent.events < pieces.size()) {
@@ -175,6 +175,9 @@ class ChatFormat final : public Format {
     if (options_.return_token_ids) {
       write_ids(out, "token_ids",
                 with_tokens ? std::span(choice.ids()).subspan(from) : std::span<const int32_t>());
+    }
+    if (options_.return_prompt_ids && !sent_[index].role) {
+      write_ids(out, "prompt_token_ids", prompt_ids_[0]);
     }
     if (finish.reason) write_meta_info(out, choice, options_, weight_version_);
     out.end_object().end_array().key("usage");

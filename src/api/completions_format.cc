@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kObject = "text_completion";
 
 struct SentText {
-  bool echo = false;
+  bool begun = false;  // what belongs to the prompt has been sent
   size_t text = 0, tokens = 0;
 };
 
@@ -41,8 +41,8 @@ class CompletionFormat final : public Format {
     const SentText& sent = sent_[index];
     const bool new_tokens = choice.ids().size() > sent.tokens;
     const bool shows_tokens = logprobs_ || options_.return_token_ids;
-    const bool nothing =
-        choice.text().size() == sent.text && (sent.echo || !echo_) && !(new_tokens && shows_tokens);
+    const bool nothing = choice.text().size() == sent.text && (sent.begun || !echo_) &&
+                         !(new_tokens && shows_tokens);
     if (nothing && !choice.finish()) return;
     std::string& event = events.emplace_back("data: ");
     JsonWriter out(event);
@@ -92,7 +92,8 @@ class CompletionFormat final : public Format {
   void write_choice(JsonWriter& out, size_t index, size_t sequence, const Choice& choice) {
     SentText& sent = sent_[sequence];
     const size_t prompt = sequence / samples_;
-    const bool with_echo = echo_ && !sent.echo;
+    const bool first = !sent.begun;
+    const bool with_echo = echo_ && first;
     std::string text = with_echo ? echo_texts_[prompt] : std::string();
     text += std::string_view(choice.text()).substr(sent.text);
     out.begin_object().key("index").integer(static_cast<int64_t>(index));
@@ -103,10 +104,12 @@ class CompletionFormat final : public Format {
     if (options_.return_token_ids) {
       write_ids(out, "token_ids", std::span(choice.ids()).subspan(sent.tokens));
     }
-    if (options_.return_prompt_ids) write_ids(out, "prompt_token_ids", prompt_ids_[prompt]);
+    if (options_.return_prompt_ids && first) {
+      write_ids(out, "prompt_token_ids", prompt_ids_[prompt]);
+    }
     write_meta_info(out, choice, options_, weight_version_);
     out.end_object();
-    sent = {.echo = true, .text = choice.text().size(), .tokens = choice.ids().size()};
+    sent = {.begun = true, .text = choice.text().size(), .tokens = choice.ids().size()};
   }
 
   struct Entry {

@@ -345,6 +345,16 @@ TEST(Completions, StreamHasNoEmptyChoicesUnlessUsageIsAsked) {
   EXPECT_EQ(closing[0]["usage"]["completion_tokens"], 1);
 }
 
+TEST(Completions, AStreamHasThePromptsTokensOnce) {
+  Rig rig = completion_rig(R"({"prompt":"ab","n":2,"stream":true,"return_token_ids":true})");
+  for (size_t i = 0; i < 2; ++i) {
+    rig.prepared.choices[i].push(event("x"));
+    EXPECT_EQ(rig.chunk(i)[0]["choices"][0]["prompt_token_ids"], Json({256, 'a', 'b'}));
+    rig.prepared.choices[i].push(event("y"));
+    EXPECT_FALSE(rig.chunk(i)[0]["choices"][0].contains("prompt_token_ids"));
+  }
+}
+
 TEST(Completions, BestOf) {
   Rig rig = completion_rig(R"({"prompt":"a","n":1,"best_of":2})");
   rig.prepared.choices[0].push(event("z", FinishReason::length_limit(1)));
@@ -405,6 +415,17 @@ TokenEvent ended(const std::string& text) {
   return out;
 }
 const std::string kChat = R"({"messages":[{"role":"user","content":"x"}]})";
+
+TEST(Chat, AStreamHasThePromptsTokensOnce) {
+  Rig rig = chat_rig(
+      R"({"messages":[{"role":"user","content":"x"}],"stream":true,"return_prompt_token_ids":true})");
+  rig.prepared.choices[0].push(event("xy", FinishReason::length_limit(2)));
+  const auto chunks = rig.chunk(0);
+  ASSERT_EQ(chunks.size(), 2u);
+  EXPECT_EQ(chunks[0]["choices"][0]["prompt_token_ids"], Json({'h', 'i'}));
+  EXPECT_FALSE(chunks[1]["choices"][0].contains("prompt_token_ids"));
+  EXPECT_FALSE(rig.closing()[0]["choices"][0].contains("prompt_token_ids"));
+}
 
 TEST(Chat, MetaInfoIsThatOfGenerate) {
   const std::string body =
