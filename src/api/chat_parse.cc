@@ -38,6 +38,9 @@ Parsed<ChatRequest> parse_chat(const std::string& body, const Settings& settings
     fields.token_ids("input_ids", prompt.ids, settings.vocab_size);
     TRY(fields.status());
     if (prompt.ids.empty()) return refuse("input_ids cannot be empty.");
+    // Nothing is rendered, but the answer is read like any other.
+    request.chat.thinking = TRY(read_template_arguments(fields, settings)).thinking();
+    request.chat.tool_use = TRY(read_tools(fields, true));
   } else {
     request.chat = TRY(read_chat_prompt(fields, settings, true));
   }

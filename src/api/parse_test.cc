@@ -342,6 +342,18 @@ TEST(Chat, LastAssistantMessage) {
   EXPECT_EQ(prefix->chat.prefill, "c");
 }
 
+TEST(Chat, AnAnswerToTokensIsReadAsToMessages) {
+  const std::string tools =
+      R"("tools":[{"type":"function","function":{"name":"f"}}],"reasoning_effort":"none")";
+  const auto request =
+      parse_chat(R"({"input_ids":[1,2],"tool_choice":"required",)" + tools + "}", parse_settings());
+  ASSERT_TRUE(request) << request.error().message;
+  ASSERT_EQ(request->chat.tool_use.tools.size(), 1u);
+  EXPECT_TRUE(request->chat.tool_use.required);
+  EXPECT_EQ(request->chat.thinking, false);
+  EXPECT_FALSE(parse_chat(R"({"input_ids":[1,2],"tool_choice":"required"})", parse_settings()));
+}
+
 TEST(Chat, ReasoningEffortSwitchesThinking) {
   const std::string start = R"({"messages":[{"role":"user","content":"a"}],)";
   EXPECT_EQ(context_of(start + R"("reasoning_effort":"none"})")["thinking"], false);
