@@ -36,11 +36,9 @@ std::expected<void, Failure> read_openai(Fields& fields, std::string_view id_pre
   std::vector<std::string> rids;
   fields.strings("rid", rids);
   TRY(fields.status());
-  if (rids.empty()) {
-    options.id = fmt::format("{}-{}", id_prefix, random_id());
-    return {};
-  }
-  options.id = rids[0];
+  options.id = fmt::format("{}-{}", id_prefix, random_id());
+  if (rids.empty()) return {};
+  if (!rids[0].empty()) options.id = rids[0];
   const bool list = fields.find("rid")->is_array();
   if (list && rids.size() != job.prompts.size()) {
     return refuse("rid has {} entries, but the request has {} prompts.", rids.size(),

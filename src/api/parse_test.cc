@@ -261,6 +261,15 @@ TEST(Completions, PromptForms) {
   EXPECT_EQ(parse("\"a\"")->job.prompts[0].sampling.max_new_tokens, 16);
 }
 
+TEST(OpenAi, AnEmptyRidIsNone) {
+  for (const char* rid : {R"("")", R"([""])", "[]", "null"}) {
+    const auto request =
+        parse_completion(fmt::format(R"({{"prompt":"a","rid":{}}})", rid), parse_settings());
+    ASSERT_TRUE(request) << request.error().message;
+    EXPECT_TRUE(request->options.id.starts_with("cmpl-")) << rid;
+  }
+}
+
 TEST(Completions, BestOfRanksByLogprob) {
   const auto request =
       parse_completion(R"({"prompt":"a","n":2,"best_of":4,"max_tokens":1})", parse_settings());
