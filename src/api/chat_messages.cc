@@ -71,6 +71,24 @@ Parsed<std::optional<std::string>> read_content(const Fields& fields) {
   return TRY(to_string(*value, path));
 }
 
+// Calls that a template can write: it would say of what is missing only that it is undefined.
+std::expected<void, Failure> check_calls(const Fields& message) {
+  const auto value = message.find("tool_calls");
+  if (!value) return {};
+  const std::string path = message.path_of("tool_calls");
+  array calls;
+  if (value->get(calls) != simdjson::SUCCESS) return schema_error(path, "must be a list");
+  size_t i = 0;
+  for (const JsonValue item : calls) {
+    const Fields call(item, fmt::format("{}[{}]", path, i++));
+    TRY(call.status());
+    const auto function = call.find("function");
+    if (!function) return schema_error(call.path_of("function"), "is required");
+    TRY(required_string(Fields(*function, call.path_of("function")), "name"));
+  }
+  return {};
+}
+
 Parsed<std::vector<Message>> read_messages(const Fields& fields) {
   const auto value = fields.find("messages");
   if (!value) return std::unexpected(Failure(400, "messages: is required", true));
@@ -87,6 +105,7 @@ Parsed<std::vector<Message>> read_messages(const Fields& fields) {
     m.source = item;
     m.role = TRY(read_role(message));
     m.content = TRY(read_content(message));
+    if (m.role == "assistant") TRY(check_calls(message));
     message.boolean("prefix", m.prefix);
     TRY(message.status());
   }

@@ -329,7 +329,7 @@ std::string chat_error(const std::string& body) {
 TEST(Chat, MessagesBecomeTheTemplatesContext) {
   const auto context = context_of(R"({"messages":[{"role":"DEVELOPER","content":"s"},
     {"role":"user","content":[{"type":"text","text":"a"},{"type":"input_text","text":"b"}]},
-    {"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"user","content":null}],
+    {"role":"assistant","content":null,"tool_calls":[{"id":"1","function":{"name":"f"}}]},{"role":"user","content":null}],
     "chat_template_kwargs":{"thinking":true,"messages":1},"tools":[{"type":"function",
     "function":{"name":"f","parameters":{"type":"object"}}}]})");
   EXPECT_EQ(context["messages"][0]["role"], "system");
@@ -369,6 +369,20 @@ TEST(Chat, ReasoningEffortSwitchesThinking) {
   EXPECT_EQ(context_of(start + R"("reasoning_effort":"high"})")["enable_thinking"], true);
   EXPECT_NE(chat_error(start + R"("reasoning_effort":true})"), "no error");
   EXPECT_NE(chat_error(start + R"("reasoning_effort":"huge"})"), "no error");
+}
+
+TEST(Chat, CallsOfTheAssistantAreChecked) {
+  const auto error = [](const std::string& calls) {
+    return chat_error(R"({"messages":[{"role":"assistant","tool_calls":)" + calls + "}]}");
+  };
+  EXPECT_EQ(error(R"("f")"), "messages[0].tool_calls: must be a list");
+  EXPECT_EQ(error("[5]"), "messages[0].tool_calls[0]: must be a JSON object");
+  EXPECT_EQ(error(R"([{"function":{"name":"f"}},{}])"),
+            "messages[0].tool_calls[1].function: is required");
+  EXPECT_EQ(error(R"([{"function":{"arguments":"{}"}}])"),
+            "messages[0].tool_calls[0].function.name: is required");
+  EXPECT_EQ(error("[]"), "no error");
+  EXPECT_EQ(error("null"), "no error");
 }
 
 TEST(Chat, Errors) {
