@@ -115,7 +115,8 @@ class MessageTranslator {
   bool has_text_ = false;
 };
 
-Done write_message(JsonWriter& out, JsonValue item, const std::string& path) {
+// The role comes back.
+Parsed<std::string> write_message(JsonWriter& out, JsonValue item, const std::string& path) {
   Fields message(item, path);
   const std::string role = TRY(required_string(message, "role"));
   if (role != "user" && role != "assistant" && role != "system") {
@@ -131,12 +132,12 @@ Done write_message(JsonWriter& out, JsonValue item, const std::string& path) {
       TRY(translator.add_block(block, fmt::format("{}.content[{}]", path, i++)));
     }
     translator.finish(blocks.size() == 0);
-    return {};
+    return role;
   }
   if (!content->is_string()) return schema_error(path + ".content", "must be a string or a list");
   TRY(translator.add_text(TRY(to_string(*content, path + ".content"))));
   translator.finish(true);
-  return {};
+  return role;
 }
 
 // A string or text blocks, joined by line breaks.
@@ -168,10 +169,13 @@ Done write_messages(JsonWriter& out, const Fields& fields) {
   out.key("messages").begin_array();
   TRY(write_system(out, fields));
   size_t i = 0;
+  std::string last;
   for (const JsonValue item : list) {
-    TRY(write_message(out, item, fmt::format("messages[{}]", i++)));
+    last = TRY(write_message(out, item, fmt::format("messages[{}]", i++)));
   }
   out.end_array();
+  // What clients put into the assistant's mouth the answer continues.
+  if (last == "assistant") out.key("continue_final_message").boolean(true);
   return {};
 }
 

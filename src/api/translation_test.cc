@@ -55,6 +55,13 @@ TEST(Messages, TurnsBlocksIntoChatMessagesInTheirOrder) {
   EXPECT_EQ(chat["messages"][5], Json({{"role", "user"}, {"content", "so?"}}));
 }
 
+TEST(Messages, ALastMessageOfTheAssistantIsContinued) {
+  Json body = {{"max_tokens", 9}, {"messages", {{{"role", "user"}, {"content", "hi"}}}}};
+  EXPECT_FALSE(messages(body).contains("continue_final_message"));
+  body["messages"].push_back({{"role", "assistant"}, {"content", {text("{")}}});
+  EXPECT_EQ(messages(body)["continue_final_message"], true);
+}
+
 TEST(Messages, TurnsToolsAndTheirChoice) {
   const Json body = {
       {"max_tokens", 9},
