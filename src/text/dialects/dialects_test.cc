@@ -104,6 +104,7 @@ TEST(Reasoning, ThePromptTellsWhereTheAnswerStarts) {
       {"deepseek-r1", "<｜Assistant｜>", "", {}, true},
       {"deepseek-r1", "<｜Assistant｜><think>\n\n</think>\n\n", "", {}, false},
       {"deepseek-r1", "<｜tool▁outputs▁end｜>", "", {}, false},
+      {"deepseek-v3", "<｜tool▁output▁end｜>", "", true, false},
       {"deepseek-r1", "what is <think>?<｜Assistant｜>", "", {}, true},
       {"deepseek-v3", "what is <think>?<｜Assistant｜>", "", {}, false},
       {"deepseek-v3", "<｜Assistant｜><think>", "", {}, true},

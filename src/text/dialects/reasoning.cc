@@ -18,7 +18,8 @@ constexpr ReasoningDialect kReasoningDialects[] = {
 };
 
 // After the results of tools DeepSeek's models say at once what they have to say.
-constexpr std::string_view kAfterTools = "<｜tool▁outputs▁end｜>";
+// V3.1's template writes no outer pair.
+constexpr std::string_view kAfterTools[] = {"<｜tool▁outputs▁end｜>", "<｜tool▁output▁end｜>"};
 
 }  // namespace
 
@@ -56,7 +57,10 @@ bool starts_in_thoughts(const ReasoningDialect& dialect, std::string_view prompt
   prompt.remove_suffix(prefill.size());
   prompt.remove_suffix(trailing_space(prompt));
   if (prompt.ends_with(dialect.begin)) return true;
-  if (prompt.ends_with(dialect.end) || prompt.ends_with(kAfterTools)) return false;
+  if (prompt.ends_with(dialect.end)) return false;
+  for (const std::string_view end : kAfterTools) {
+    if (prompt.ends_with(end)) return false;
+  }
   switch (dialect.start) {
     case Start::kThinking:
       return true;
