@@ -1,6 +1,8 @@
 // The part of a chat request that becomes the template's context.
 #include "text/chat_messages.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "api/chat.h"
@@ -13,6 +15,7 @@ using simdjson::dom::array;
 struct Message {
   std::string role;
   std::optional<std::string> content;
+  std::vector<std::string> parts;  // of which it consists, if it came as a list
   JsonValue source;
   bool prefix = false;  // continue this message
 };
@@ -36,12 +39,10 @@ Parsed<std::string> read_role(const Fields& fields) {
               true));
 }
 
-// Text parts joined with a single space.
-Parsed<std::string> join_parts(array parts, const std::string& path) {
-  std::string text;
-  size_t i = 0;
+Parsed<std::vector<std::string>> read_parts(array parts, const std::string& path) {
+  std::vector<std::string> texts;
   for (const JsonValue item : parts) {
-    Fields part(item, fmt::format("{}[{}]", path, i));
+    Fields part(item, fmt::format("{}[{}]", path, texts.size()));
     std::string type, piece;
     part.string("type", type);
     TRY(part.status());
@@ -52,23 +53,27 @@ Parsed<std::string> join_parts(array parts, const std::string& path) {
     if (!part.find("text")) part.wrong("text", "is required");
     part.string("text", piece);
     TRY(part.status());
-    if (i++ > 0) text += ' ';
-    text += piece;
+    texts.push_back(std::move(piece));
   }
-  return text;
+  return texts;
 }
 
-Parsed<std::optional<std::string>> read_content(const Fields& fields) {
+std::expected<void, Failure> read_content(const Fields& fields, Message& message) {
   const auto value = fields.find("content");
-  if (!value) return std::nullopt;
+  if (!value) return {};
   const std::string path = fields.path_of("content");
   array parts;
-  if (value->get(parts) == simdjson::SUCCESS) return TRY(join_parts(parts, path));
+  if (value->get(parts) == simdjson::SUCCESS) {
+    message.parts = TRY(read_parts(parts, path));
+    message.content = fmt::format("{}", fmt::join(message.parts, " "));
+    return {};
+  }
   if (!value->is_string()) {
     return std::unexpected(
         Failure(400, path + ": must be a string or a list of content parts", true));
   }
-  return TRY(to_string(*value, path));
+  message.content = TRY(to_string(*value, path));
+  return {};
 }
 
 // Calls that a template can write: it would say of what is missing only that it is undefined.
@@ -104,7 +109,7 @@ Parsed<std::vector<Message>> read_messages(const Fields& fields) {
     Message& m = messages.emplace_back();
     m.source = item;
     m.role = TRY(read_role(message));
-    m.content = TRY(read_content(message));
+    TRY(read_content(message, m));
     if (m.role == "assistant") TRY(check_calls(message));
     message.boolean("prefix", m.prefix);
     TRY(message.status());
@@ -124,10 +129,19 @@ void write_message(JsonWriter& out, const Message& message) {
       out.any_key(name).raw(simdjson::minify(value));
     }
   }
-  // Templates render calls only of messages whose content is none.
   const std::string content = message.content.value_or("");
   out.key("content");
-  calls&& content.empty() ? out.null() : out.string(content);
+  if (calls && content.empty()) {
+    out.null();  // templates render calls only of messages whose content is none
+  } else if (message.parts.empty()) {
+    out.string(content);
+  } else {  // render_chat joins them, unless the template wants to do that
+    out.begin_array();
+    for (const std::string& text : message.parts) {
+      out.begin_object().key("type").string("text").key("text").string(text).end_object();
+    }
+    out.end_array();
+  }
   out.end_object();
 }
 

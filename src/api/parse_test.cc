@@ -333,7 +333,8 @@ TEST(Chat, MessagesBecomeTheTemplatesContext) {
     "chat_template_kwargs":{"thinking":true,"messages":1},"tools":[{"type":"function",
     "function":{"name":"f","parameters":{"type":"object"}}}]})");
   EXPECT_EQ(context["messages"][0]["role"], "system");
-  EXPECT_EQ(context["messages"][1]["content"], "a b");
+  EXPECT_EQ(context["messages"][1]["content"],
+            Json({{{"type", "text"}, {"text", "a"}}, {{"type", "text"}, {"text", "b"}}}));
   EXPECT_TRUE(context["messages"][2]["content"].is_null());
   EXPECT_EQ(context["messages"][3]["content"], "");
   EXPECT_EQ(context["thinking"], true);
