@@ -104,10 +104,10 @@ std::expected<void, Failure> limit_thoughts(SamplingParams& sampling,
   }
   const bool strict = settings.strict_thinking && form && form->reasoning;
   // A grammar that waits for the end of the thoughts binds nothing if the answer ends in them.
-  const bool must_end = strict || sampling.grammar;
+  const bool closes = sampling.grammar.has_value();
   if (form && !form->starts_in_thoughts)
     limits.reset();
-  else if (must_end && !limits)
+  else if ((strict || closes) && !limits)
     limits.emplace();
   if (!limits) return {};
   const ReasoningDialect& dialect =
@@ -117,11 +117,11 @@ std::expected<void, Failure> limit_thoughts(SamplingParams& sampling,
     return refuse("custom_params.thinking_budget: this model's tokenizer cannot write '{}'.",
                   dialect.end);
   }
-  const auto ban = [&](std::optional<int32_t> id) {
+  limits->closes = closes;
+  if (!strict) return {};
+  for (const auto id : {tokenizer.eos(), tokenizer.id_of(dialect.begin)}) {
     if (id) limits->banned.push_back(*id);
-  };
-  if (must_end) ban(tokenizer.eos());
-  if (strict) ban(tokenizer.id_of(dialect.begin));
+  }
   return {};
 }
 

@@ -279,6 +279,7 @@ void EngineLoop::sample(const StepPlan& plan) {
                        .allowed = allowed_by_grammar(r),
                        .banned = r.thoughts.banned(),
                        .forced = r.thoughts.forced(),
+                       .instead_of_stop = r.thoughts.instead_of_stop(),
                        .seed = r.seed,
                        .position = static_cast<uint64_t>(s.first_position + s.rows)});
     }
@@ -353,6 +354,7 @@ Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& 
   }
   if (r.request.logprob.enabled) r.event.output_logprobs.push_back(std::move(row->logprobs));
   result.token = row->token;
+  if (row->replaced) r.thoughts.close();
   append(r, row->token);
   // Jump forward: what the grammar forces is not sampled, and its rows are computed in one step.
   // Under logprobs each token has a step of its own; the tokens are the same.

@@ -28,6 +28,7 @@ struct ThoughtLimits {
   std::vector<int32_t> end;       // the ids of "</think>"; never empty in a submitted request
   std::optional<int64_t> budget;  // tokens after which `end` is forced
   std::vector<int32_t> banned;    // not drawn while thinking
+  bool closes = false;            // where the model would end its answer, `end` comes instead
 };
 
 struct SamplingParams {

@@ -213,6 +213,11 @@ void Sampler::sample_row(SampleRow& row, std::vector<Candidate>& scratch) const 
     const double sum = std::exp(log_sum(row.logits, vocab_, max, inverse));
     row.token = draw(row, max, sum, scratch);
   }
+  if (row.instead_of_stop >= 0 && row.forced < 0 &&
+      std::ranges::find(row.stop_ids, row.token) != row.stop_ids.end()) {
+    row.token = row.instead_of_stop;
+    row.replaced = true;
+  }
   if (row.logprob->enabled) {
     row.logprobs = RowLogprobs(row.logits, vocab_, max, original_logprobs_ ? 1.0 : inverse)
                        .position(row.token, *row.logprob);

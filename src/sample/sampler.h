@@ -45,10 +45,12 @@ struct SampleRow {
   std::span<const uint32_t> allowed;
   std::span<const int32_t> banned;    // masked
   int32_t forced = -1;                // drawn whatever the logits say; -1: none
+  int32_t instead_of_stop = -1;       // comes where one of stop_ids is drawn; -1: that may come
   uint64_t seed = 0;
   uint64_t position = 0;  // of the token to be drawn
 
   int32_t token = -1;     // -1: every logit was NaN or -inf
+  bool replaced = false;  // it is instead_of_stop
   PositionLogprobs logprobs;
 };
 

@@ -217,6 +217,26 @@ TEST_F(SamplerTest, IdsWithoutATokenAreNeverDrawn) {
   EXPECT_EQ(row.token, 0);
 }
 
+TEST_F(SamplerTest, AnotherTokenComesWhereAStopIsDrawn) {
+  SamplingParams p;
+  p.temperature = 0;
+  const LogprobOptions logprob{.enabled = true, .start_len = -1, .top_n = 0, .token_ids = {}};
+  for (const int32_t best : {7, 8}) {
+    std::vector<float> logits(kVocab, 0);
+    logits[static_cast<size_t>(best)] = 50;
+    SampleRow row{.logits = logits.data(),
+                  .params = &p,
+                  .logprob = &logprob,
+                  .counts = &counts_,
+                  .stop_ids = eos_,
+                  .instead_of_stop = 9};
+    sampler_.sample({&row, 1});
+    EXPECT_EQ(row.token, best == 7 ? 9 : 8);
+    EXPECT_EQ(row.replaced, best == 7);
+    EXPECT_NEAR(*row.logprobs.token.logprob, best == 7 ? -50 : 0, 1e-3);
+  }
+}
+
 TEST_F(SamplerTest, LogprobsAreOfTheTemperedDistribution) {
   const std::vector<float> logits = random_logits(8);
   SamplingParams p;

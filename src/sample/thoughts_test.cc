@@ -33,6 +33,20 @@ TEST(Thoughts, AnEndOfSeveralTokensIsCompleted) {
   EXPECT_EQ(thoughts.forced(), -1);
 }
 
+TEST(Thoughts, TheEndComesWhereTheAnswerWouldEnd) {
+  const ThoughtLimits limits{.end = {7, 8}, .closes = true};
+  Thoughts thoughts(&limits);
+  thoughts.add(3);
+  EXPECT_EQ(thoughts.instead_of_stop(), 7);
+  EXPECT_EQ(thoughts.forced(), -1);
+  thoughts.close();
+  thoughts.add(7);
+  EXPECT_EQ(thoughts.forced(), 8);
+  thoughts.add(8);
+  EXPECT_EQ(thoughts.forced(), -1);
+  EXPECT_EQ(thoughts.instead_of_stop(), -1);
+}
+
 TEST(Thoughts, EndedByThemselvesNothingIsForced) {
   const ThoughtLimits limits{.end = {7}, .budget = 2};
   Thoughts thoughts(&limits);
