@@ -10,6 +10,9 @@ namespace {
 
 // Queries per tile: large enough to reuse a converted KV block many times, small enough for L2.
 constexpr int32_t kTileQueries = 128;
+// Blocks per thread that are computed before their partial results are merged: those of all blocks
+// of a few long sequences would take tens of gigabytes.
+constexpr int64_t kRoundBlocks = 32;
 
 void reserve(Buffer& buffer, int64_t bytes) {
   if (static_cast<int64_t>(buffer.size()) >= bytes) return;
@@ -149,11 +152,12 @@ void Attention::block(const AttentionArgs& a, const Tile& tile, int32_t b, Scrat
                  .acc = acc});
 }
 
-void Attention::finish(const AttentionArgs& a, const Tile& tile, int32_t query, float sum,
-                       float* acc) {
-  const SequenceRows& sequence = a.sequences[tile.sequence];
-  const int64_t row = sequence.first_row + tile.row + query / a.heads;
-  float* out = a.out + (row * a.heads + query % a.heads) * a.kv.latent;
+float* Attention::output(const AttentionArgs& a, const Tile& tile, int64_t query) const {
+  const int64_t row = a.sequences[tile.sequence].first_row + tile.row + query / a.heads;
+  return a.out + (row * a.heads + query % a.heads) * a.kv.latent;
+}
+
+void Attention::finish(const AttentionArgs& a, float sum, const float* acc, float* out) {
   const float factor = 1.0f / sum;
   for (int32_t i = 0; i < a.kv.latent; ++i) out[i] = acc[i] * factor;
 }
@@ -177,7 +181,7 @@ void Attention::run_tiles(const AttentionArgs& a) {
         }
       }
       for (int32_t q = 0; q < queries; ++q) {
-        finish(a, tile, q, s.state_sum[q], s.state_acc + int64_t{q} * a.kv.latent);
+        finish(a, s.state_sum[q], s.state_acc + int64_t{q} * a.kv.latent, output(a, tile, q));
       }
     }
   });
@@ -197,42 +201,61 @@ void Attention::run_split(const AttentionArgs& a) {
     queries += tile.rows * a.heads;
     pairs += int64_t{tile.blocks} * tile.rows * a.heads;
   }
-  // Of each pair: its accumulator, then of all pairs the largest scores and the sums.
-  reserve(partials_, pairs * (latent + 2) * 4);
+  // A round's partial results: of each pair its accumulator, its largest score and its sum. Of each
+  // query the last two so far; its accumulator is its output.
+  const int64_t round = std::min(kRoundBlocks * exec_.threads(), blocks);
+  const int64_t room = std::min(round * max_queries, pairs);
+  reserve(partials_, (room * (latent + 2) + 2 * queries) * 4);
   float* acc = partials_.as<float>();
-  float* max = acc + pairs * latent;
-  float* sum = max + pairs;
+  float* max = acc + room * latent;
+  float* sum = max + room;
+  float* state_max = sum + room;
+  float* state_sum = state_max + queries;
+  std::fill_n(state_max, queries, -std::numeric_limits<float>::infinity());
+  std::fill_n(state_sum, queries, 0.0f);
   const auto tile_of = [&](int64_t i, int64_t Tile::* first) -> const Tile& {
     return *(std::ranges::upper_bound(tiles_, i, {}, first) - 1);
   };
+  const auto pair_of = [&](const Tile& tile, int64_t b) {
+    return tile.first_partial + b * tile.rows * a.heads;
+  };
 
-  // Contiguous shares: while a block is computed, the next one is prefetched.
-  exec_.parallel(blocks, [&](Range r, int thread) {
-    Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, stride_);
-    for (int64_t i = r.begin; i < r.end; ++i) {
-      const Tile& tile = tile_of(i, &Tile::first_block);
-      const int64_t b = i - tile.first_block;
-      const int64_t pair = tile.first_partial + b * tile.rows * a.heads;
-      block(a, tile, static_cast<int32_t>(b), s, max + pair, sum + pair, acc + pair * latent);
-    }
-  });
+  for (int64_t begin = 0; begin < blocks; begin += round) {
+    const int64_t end = std::min(begin + round, blocks);
+    const Tile& first = tile_of(begin, &Tile::first_block);
+    const Tile& last = tile_of(end - 1, &Tile::first_block);
+    const int64_t base = pair_of(first, begin - first.first_block);
 
-  exec_.parallel(queries, [&](Range r, int thread) {
-    Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, stride_);
-    for (int64_t i = r.begin; i < r.end; ++i) {
-      const Tile& tile = tile_of(i, &Tile::first_query);
-      const int64_t q = i - tile.first_query;
-      float merged_max = -std::numeric_limits<float>::infinity();
-      float merged_sum = 0;
-      std::fill_n(s.state_acc, latent, 0.0f);
-      for (int64_t b = 0; b < tile.blocks; ++b) {
-        const int64_t pair = tile.first_partial + b * tile.rows * a.heads + q;
-        ops_.attention_merge({&merged_max, &merged_sum, s.state_acc, max[pair], sum[pair],
-                              acc + pair * latent, a.kv.latent});
+    // Contiguous shares: while a block is computed, the next one is prefetched.
+    exec_.parallel(end - begin, [&](Range r, int thread) {
+      Scratch s(threads_[static_cast<size_t>(thread)].data(), max_queries, latent, stride_);
+      for (int64_t i = begin + r.begin; i < begin + r.end; ++i) {
+        const Tile& tile = tile_of(i, &Tile::first_block);
+        const int64_t b = i - tile.first_block;
+        const int64_t pair = pair_of(tile, b) - base;
+        block(a, tile, static_cast<int32_t>(b), s, max + pair, sum + pair, acc + pair * latent);
       }
-      finish(a, tile, static_cast<int32_t>(q), merged_sum, s.state_acc);
-    }
-  });
+    });
+
+    const int64_t first_query = first.first_query;
+    const int64_t end_query = last.first_query + last.rows * a.heads;
+    exec_.parallel(end_query - first_query, [&](Range r, int) {
+      for (int64_t i = first_query + r.begin; i < first_query + r.end; ++i) {
+        const Tile& tile = tile_of(i, &Tile::first_query);
+        const int64_t q = i - tile.first_query;
+        float* out = output(a, tile, q);
+        const int64_t from = std::max(begin - tile.first_block, int64_t{0});
+        const int64_t to = std::min<int64_t>(end - tile.first_block, tile.blocks);
+        if (from == 0) std::fill_n(out, latent, 0.0f);
+        for (int64_t b = from; b < to; ++b) {
+          const int64_t pair = pair_of(tile, b) - base + q;
+          ops_.attention_merge({state_max + i, state_sum + i, out, max[pair], sum[pair],
+                                acc + pair * latent, a.kv.latent});
+        }
+        if (to == tile.blocks) finish(a, state_sum[i], out, out);
+      }
+    });
+  }
 }
 
 }  // namespace fathom

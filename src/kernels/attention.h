@@ -4,8 +4,8 @@
 // softmax; partial results are merged in block order, always in this form, so that a row's bits do
 // not depend on chunking, on its neighbours or on the number of threads. There are two schedules of
 // the same arithmetic: many queries (prefill, big batches) keep the running state of a tile and
-// walk its blocks; few queries over a long cache (decode) compute blocks in parallel and merge
-// after.
+// walk its blocks; few queries over a long cache (decode) compute blocks in parallel, a round of
+// them at a time, and merge after.
 #pragma once
 
 #include <vector>
@@ -42,7 +42,9 @@ class Attention {
   // Partial of one tile over one block into max, sum, acc (per query of the tile).
   void block(const AttentionArgs& args, const Tile& tile, int32_t b, Scratch& scratch, float* max,
              float* sum, float* acc);
-  void finish(const AttentionArgs& args, const Tile& tile, int32_t query, float sum, float* acc);
+  // Where a query's result goes.
+  float* output(const AttentionArgs& args, const Tile& tile, int64_t query) const;
+  static void finish(const AttentionArgs& args, float sum, const float* acc, float* out);
 
   Exec& exec_;
   const Ops& ops_;

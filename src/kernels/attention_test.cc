@@ -2,8 +2,10 @@
 // nothing but the row and its cache.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <span>
 
 #include "kernels/compute.h"
@@ -218,6 +220,48 @@ TEST_P(MlaAttention, NeighboursInABatchChangeNothing) {
           << "row " << i << " threads " << threads;
     }
   }
+}
+
+// Caches so long that their blocks are computed in several rounds, which end within a sequence.
+TEST_P(MlaAttention, RoundsOfBlocksCannotBeTold) {
+  const Dims d{2, 16, 8};
+  const World world(d, 12'900, KvFormat::kF32);
+  const int32_t positions[] = {12'899, 300, 9'000, 5'000};
+  std::vector<SequenceRows> sequences;
+  std::vector<float> ql, qr, want;
+  for (const int32_t p : positions) {
+    sequences.push_back({static_cast<int32_t>(sequences.size()), 1, p, world.slots.data()});
+    const auto l = world.q_latent.begin() + int64_t{p} * d.heads * d.latent;
+    const auto r = world.q_rope.begin() + int64_t{p} * d.heads * d.rope;
+    ql.insert(ql.end(), l, l + d.heads * d.latent);
+    qr.insert(qr.end(), r, r + d.heads * d.rope);
+    const std::vector<float> alone = world.attend(compute(1), p, 1);
+    want.insert(want.end(), alone.begin(), alone.end());
+  }
+  for (int threads = 2; threads <= 4; ++threads) {
+    std::vector<float> out(want.size());
+    compute(threads).attention(world.args(sequences, ql.data(), qr.data(), out.data()));
+    EXPECT_EQ(std::memcmp(out.data(), want.data(), want.size() * 4), 0) << threads;
+  }
+}
+
+int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t size = 0, resident = 0;
+  file >> size >> resident;
+  return resident * 4096;
+}
+
+// Of seven rows and 64 blocks, partial results take 15 MB; with V3's sizes it would be gigabytes.
+TEST(LongCaches, TakeBoundedScratch) {
+  const std::vector<std::string> targets = runnable_targets();
+  if (std::ranges::find(targets, "avx2") == targets.end()) GTEST_SKIP() << "needs AVX2";
+  const World world({128, 64, 8}, 64 * kKvBlock, KvFormat::kBF16);
+  const auto exec = Exec::create({.threads = 2, .cores = {}});
+  const auto compute = Compute::create(*exec, "avx2").value();
+  const int64_t before = resident_bytes();
+  world.attend(*compute, world.length - 7, 7);
+  EXPECT_LT(resident_bytes() - before, 10 << 20);
 }
 
 // What stands at positions that a row does not see must not reach it, be it NaN.
