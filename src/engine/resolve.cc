@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kDefaultMemFraction = 0.8;
 constexpr int32_t kDefaultChunk = 4096;
-constexpr double kLeastRunning = 2048, kMostRunning = 4096;
+constexpr int32_t kLeastRunning = 2048, kMostRunning = 4096;
 constexpr double kMostTokens = INT32_MAX / 2;
 
 Result<KvFormat> kv_format_of(const std::string& name) {
@@ -129,8 +129,8 @@ double budget_of(const HostMemory& memory, const Plan& plan) {
 // Most running requests (spec: scheduler-and-cache 2), most rows of a step, and what those need.
 void resolve_batch(const EngineOptions& o, const HostMemory& memory, Plan& plan) {
   const int64_t tokens = tokens_in(budget_of(memory, plan), o, plan);
-  const double by_pool = std::clamp(512.0 * static_cast<double>(tokens) / plan.context_length,
-                                    kLeastRunning, kMostRunning);
+  const double by_pool = std::clamp<double>(
+      512.0 * static_cast<double>(tokens) / plan.context_length, kLeastRunning, kMostRunning);
   plan.max_running = o.max_running_requests.value_or(static_cast<int32_t>(
       std::max<int64_t>(std::min(static_cast<int64_t>(by_pool), tokens / 2), 1)));
   // Without chunks the first prompt of a step is taken whole, and others while they fit.
@@ -143,13 +143,14 @@ void resolve_batch(const EngineOptions& o, const HostMemory& memory, Plan& plan)
                        Runner::logit_bytes(plan.model, plan.max_running);
 }
 
-// The KV pool: what the fraction leaves, capped by flag, by use, and by what is free now.
+// The KV pool: what the fraction leaves, capped by flag, by use, and by what is free now. The
+// prefix cache uses it too: a small batch is no reason for a small pool.
 Status resolve_pool(const EngineOptions& o, const HostMemory& memory, Plan& plan) {
   plan.available_bytes = memory.available;
   const auto gib = [](auto bytes) { return static_cast<double>(bytes) / kGiB; };
   const int64_t per_token = KvPool::bytes_per_token(plan.model, plan.kv_format);
   const auto scratch = static_cast<double>(plan.scratch_bytes);
-  const int64_t pages_used = int64_t{plan.max_running} *
+  const int64_t pages_used = std::max<int64_t>(plan.max_running, kLeastRunning) *
                              ((plan.context_length + o.page_size - 1) / o.page_size);
   const int64_t wanted =
       std::min(tokens_in(budget_of(memory, plan) - scratch, o, plan), pages_used * o.page_size);

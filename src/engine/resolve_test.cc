@@ -61,6 +61,19 @@ TEST(Resolve, TheBatchFollowsFromThePool) {
   EXPECT_EQ(running(600'000), 7);
 }
 
+// The prefix cache of a server for one wants room for more than one conversation.
+TEST(Resolve, ASmallBatchLeavesThePoolAsItIs) {
+  EngineOptions o = tiny_model();
+  o.max_running_requests = 1;
+  o.context_length = 100;
+  o.max_total_tokens = 5000;
+  EXPECT_EQ(resolve(o, {.total = 4096 * kMiB, .available = 4096 * kMiB}).value().total_tokens,
+            5000);
+  o.max_total_tokens.reset();
+  EXPECT_EQ(resolve(o, {.total = 4096 * kMiB, .available = 4096 * kMiB}).value().total_tokens,
+            204'800);
+}
+
 TEST(Resolve, ThePoolIsCutToFreeMemory) {
   EngineOptions o = tiny_model();
   const Plan whole = resolve(o, {.total = 4096 * kMiB, .available = 4096 * kMiB}).value();
