@@ -265,6 +265,24 @@ TEST(Engine, NanEndsItsRequestAlone) {
   rig.expect_clean();
 }
 
+// Of a request that draws nothing too: its logprobs are the answer.
+TEST(Engine, NanInPromptLogprobsIsAnError) {
+  EngineRig rig({.chunk = 16});
+  std::vector<int32_t> poisoned = prompt_of(40, 2);
+  poisoned[20] = FakeModel::kPoison;
+  for (const int64_t most : {0, 3}) {
+    GenerateRequest request = request_for(poisoned, most);
+    request.logprob = {.enabled = true, .start_len = 0, .top_n = 0, .token_ids = {}};
+    const Answer answer = rig.submit(std::move(request)).wait();
+    EXPECT_TRUE(answer.failed(500));
+    EXPECT_THAT(answer.finish.message, testing::HasSubstr("not finite at or before token 39"));
+  }
+  GenerateRequest sound = request_for(prompt_of(40, 2), 0);
+  sound.logprob = {.enabled = true, .start_len = 0, .top_n = 0, .token_ids = {}};
+  EXPECT_EQ(rig.submit(std::move(sound)).wait().input_logprobs.size(), 40u);
+  rig.expect_clean();
+}
+
 constexpr int32_t kBomb = 62;  // a step with this token fails
 
 void explode(const ForwardBatch& batch) {

@@ -1,6 +1,7 @@
 #include "engine/loop.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/log.h"
@@ -287,6 +288,7 @@ void EngineLoop::sample(const StepPlan& plan) {
     if (s.samples && r.request.embed) {
       const auto hidden = runner_.hidden(first_row + s.rows - 1);
       r.event.embedding.assign(hidden.begin(), hidden.end());
+      r.broken |= !std::ranges::all_of(hidden, [](float x) { return std::isfinite(x); });
     }
     first_row += s.rows;
   }
@@ -323,9 +325,9 @@ void EngineLoop::collect_prompt_logprobs(const SequenceStep& s, int32_t first_ro
     for (int32_t p = first; p < end && static_cast<int32_t>(rows.size()) < Runner::kPiece; ++p) {
       rows.push_back(first_row + p - 1 - s.first_position);
     }
-    sampler_.prompt_logprobs(runner_.logits_of(rows),
-                             std::span(prompt).subspan(static_cast<size_t>(first), rows.size()),
-                             r.request.logprob, r.event.input_logprobs);
+    r.broken |= !sampler_.prompt_logprobs(
+        runner_.logits_of(rows), std::span(prompt).subspan(static_cast<size_t>(first), rows.size()),
+        r.request.logprob, r.event.input_logprobs);
     r.next_input_logprob += static_cast<int32_t>(rows.size());
   }
 }
@@ -333,23 +335,25 @@ void EngineLoop::collect_prompt_logprobs(const SequenceStep& s, int32_t first_ro
 Committed EngineLoop::conclude(const SequenceStep& s, SampleRow* row, InFlight& r) {
   Committed result{.id = s.id, .token = std::nullopt, .finished = false};
   if (!s.samples) return result;
-  if (!row) {  // max_new_tokens 0: the prompt was all
-    r.event.finish = FinishReason::length_limit(0);
-    result.finished = true;
-    return result;
-  }
   if (!r.failure.empty()) {
     r.event.finish = FinishReason::abort(r.failure, 400);
     result.finished = true;
     return result;
   }
-  if (row->token < 0) {
+  if (r.broken || (row && row->token < 0)) {
     r.event.finish = FinishReason::abort(
-        fmt::format("The model's logits are not finite after token {} (step {}).",
-                    s.first_position + s.rows - 1, next_.steps), 500);
+        fmt::format("The model's {} token {} (step {}).",
+                    r.broken ? "output is not finite at or before" : "logits are not finite after",
+                    s.first_position + s.rows - 1, next_.steps),
+        500);
     log::error("rid {}: {}", r.request.rid, r.event.finish->message);
     result.finished = true;
     result.discard_kv = true;
+    return result;
+  }
+  if (!row) {  // max_new_tokens 0: the prompt was all
+    r.event.finish = FinishReason::length_limit(0);
+    result.finished = true;
     return result;
   }
   if (r.request.logprob.enabled) r.event.output_logprobs.push_back(std::move(row->logprobs));

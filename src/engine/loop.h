@@ -36,6 +36,7 @@ struct InFlight {
   int32_t retractions = 0;
   int32_t next_input_logprob = 0;  // first prompt position whose entry is still to come
   std::string failure;             // of the grammar in this step
+  bool broken = false;             // prompt logprobs or the embedding are not finite
   TokenEvent event;                // the next one; prompt logprobs gather here chunk by chunk
 };
 

@@ -1,6 +1,7 @@
 #include "sample/sampler.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -55,6 +56,8 @@ class RowLogprobs {
     const double value = (static_cast<double>(logits_[id]) - max_) * inverse_ - log_sum_;
     return {std::isfinite(value) ? static_cast<float>(value) : kLowestLogprob, id};
   }
+  // False where the distribution is none: a logit is NaN or +inf, or all are -inf.
+  bool finite() const { return std::isfinite(log_sum_); }
   PositionLogprobs position(int32_t token, const LogprobOptions& options) const {
     PositionLogprobs p;
     p.token = of(token);
@@ -144,19 +147,23 @@ void Sampler::sample(std::span<SampleRow> rows) {
   });
 }
 
-void Sampler::prompt_logprobs(const float* logits, std::span<const int32_t> tokens,
+bool Sampler::prompt_logprobs(const float* logits, std::span<const int32_t> tokens,
                               const LogprobOptions& options,
                               std::vector<PositionLogprobs>& out) const {
   const size_t before = out.size();
+  std::atomic<bool> finite{true};
   out.resize(before + tokens.size());
   exec_.parallel_dynamic(static_cast<int64_t>(tokens.size()), 1, [&](Range r, int) {
     for (int64_t i = r.begin; i < r.end; ++i) {
       const float* row = logits + i * vocab_;
       const float max = row[argmax(row, vocab_)];
+      const RowLogprobs logprobs(row, vocab_, max, 1.0);
+      if (!logprobs.finite()) finite = false;
       out[before + static_cast<size_t>(i)] =
-          RowLogprobs(row, vocab_, max, 1.0).position(tokens[static_cast<size_t>(i)], options);
+          logprobs.position(tokens[static_cast<size_t>(i)], options);
     }
   });
+  return finite || replace_nan_;
 }
 
 // Steps 1 to 5 of the spec's table: everything that changes logits.

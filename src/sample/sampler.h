@@ -66,8 +66,9 @@ class Sampler {
   void sample(std::span<SampleRow> rows);
 
   // Appends the logprobs of tokens[i] and what else was asked for, from row i of the raw logits
-  // [tokens.size(), vocab] (temperature 1).
-  void prompt_logprobs(const float* logits, std::span<const int32_t> tokens,
+  // [tokens.size(), vocab] (temperature 1). False if not all of the rows are distributions: a logit
+  // is NaN or +inf, or all are -inf.
+  bool prompt_logprobs(const float* logits, std::span<const int32_t> tokens,
                        const LogprobOptions& options, std::vector<PositionLogprobs>& out) const;
 
  private:

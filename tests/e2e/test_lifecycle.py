@@ -1,11 +1,15 @@
 """Health, keys, information, metrics, shutdown."""
 import http.client
 import json
+import shutil
 import signal
+import struct
 import threading
 import time
 
-from conftest import STUCK, run_fathom
+import pytest
+
+from conftest import GOLDEN, STUCK, run_fathom
 
 
 def test_dry_run_prints_the_plan_and_exits():
@@ -166,3 +170,31 @@ def test_tokenize_round_trip(demo):
     tokens = demo.post("/tokenize", {"prompt": text, "add_special_tokens": False})
     assert tokens["count"] == len(tokens["tokens"])
     assert demo.post("/detokenize", {"tokens": tokens["tokens"]})["text"] == text
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return shutil.copytree(GOLDEN / "v3-bf16", tmp_path / "model")
+
+
+def test_a_token_whose_embedding_is_nan(launch, checkpoint):
+    path = checkpoint / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    length, = struct.unpack("<Q", data[:8])
+    row = 8 + length + json.loads(data[8:8 + length])["model.embed_tokens.weight"]["data_offsets"][0] + 7 * 256
+    data[row:row + 256] = b"\xff\x7f" * 128
+    path.write_bytes(data)
+    flags = ["--model-path", checkpoint, "--skip-tokenizer-init"]
+
+    server = launch(*flags)
+    prompt_only = {"sampling_params": {"max_new_tokens": 0}, "return_logprob": True, "logprob_start_len": 0}
+    sound = server.generate(input_ids=[5, 6, 8, 9], **prompt_only)["meta_info"]["input_token_logprobs"]
+    for body in ({"sampling_params": {"max_new_tokens": 4}}, prompt_only):
+        status, text = server.request("POST", "/generate", {"input_ids": [5, 6, 7, 8], **body})
+        assert status == 500 and "not finite" in text, text
+    assert server.generate(input_ids=[5, 6, 8, 9], **prompt_only)["meta_info"]["input_token_logprobs"] == sound
+
+    server = launch(*flags, "--is-embedding")
+    status, text = server.request("POST", "/encode", {"input_ids": [5, 6, 7, 8]})
+    assert status == 500 and "not finite" in text, text
+    assert len(server.post("/encode", {"input_ids": [5, 6, 8]})["embedding"]) == 128
