@@ -1,6 +1,7 @@
 #include "weights/quantize.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <vector>
 
@@ -48,16 +49,25 @@ uint8_t* section(Buffer& buffer, int64_t& used, int64_t bytes) {
 // Rows that a thread dequantises at a time.
 constexpr int64_t kBandRows = 16;
 
-// All bands of a matrix under one given scale.
-void quantize_per_tensor(const MatrixView& source, float largest, Matrix& to, Exec& exec) {
+// An infinity would be the scale of its neighbours, and NaN would become any number.
+bool all_finite(const float* values, int64_t n) {
+  float zeros = 0;
+  for (int64_t i = 0; i < n; ++i) zeros += values[i] * 0;
+  return zeros == 0;
+}
+
+// All bands of a matrix under one given scale. False if not all of its numbers are finite.
+bool quantize_per_tensor(const MatrixView& source, float largest, Matrix& to, Exec& exec) {
   const WritableMatrix w = writable(to);
   const float top = to.view.format == WeightFormat::kF8 ? kF8Max : kI8Max;
   const float scale = std::max(largest, kTiniest) / top;
   *w.scale = scale;
+  std::atomic<bool> finite{true};
   exec.parallel(source.out, [&](Range range, int) {
     std::vector<float> row(static_cast<size_t>(source.in));
     for (int64_t n = range.begin; n < range.end; ++n) {
       dequantize(source, n, n + 1, row.data());
+      if (!all_finite(row.data(), source.in)) finite = false;
       for (int64_t k = 0; k < source.in; ++k) {
         const float x = row[static_cast<size_t>(k)] / scale;
         w.data[n * source.in + k] =
@@ -67,6 +77,7 @@ void quantize_per_tensor(const MatrixView& source, float largest, Matrix& to, Ex
       }
     }
   });
+  return finite;
 }
 
 // Rows [begin, end) as floats -> their place in `to`. begin is a multiple of its block_out.
@@ -165,9 +176,13 @@ WritableMatrix writable(const Matrix& m) {
 
 Result<Matrix> quantize(const MatrixView& source, const QuantTarget& target, Exec& exec) {
   Matrix matrix = TRY(allocate_matrix(TRY(describe(target, source.out, source.in))));
+  const auto damaged = [] {
+    return invalid("holds NaN or an infinity, which cannot be quantised; the file is damaged");
+  };
   const bool per_tensor = target.block_out == 0 && target.format != WeightFormat::kI4;
   if (per_tensor && target.format != WeightFormat::kFp4) {
-    quantize_per_tensor(source, largest_magnitude(source, exec), matrix, exec);
+    if (!quantize_per_tensor(source, largest_magnitude(source, exec), matrix, exec))
+      return damaged();
     return matrix;
   }
   if (target.format == WeightFormat::kFp4) {
@@ -175,12 +190,14 @@ Result<Matrix> quantize(const MatrixView& source, const QuantTarget& target, Exe
   }
   const WritableMatrix w = writable(matrix);
   const int64_t band = matrix.view.block_out > 1 ? matrix.view.block_out : kBandRows;
+  std::atomic<bool> finite{true};
   exec.parallel(block_count(source.out, band), [&](Range bands, int) {
     std::vector<float> rows(static_cast<size_t>(band * source.in));
     for (int64_t b = bands.begin; b < bands.end; ++b) {
       const int64_t begin = b * band;
       const int64_t end = std::min<int64_t>(begin + band, source.out);
       dequantize(source, begin, end, rows.data());
+      if (!all_finite(rows.data(), (end - begin) * source.in)) finite = false;
       if (matrix.view.block_out > 1) {
         quantize_band(rows.data(), begin, end, matrix.view, w);
       } else {
@@ -190,6 +207,7 @@ Result<Matrix> quantize(const MatrixView& source, const QuantTarget& target, Exe
       }
     }
   });
+  if (!finite && target.format != WeightFormat::kBF16) return damaged();
   return matrix;
 }
 

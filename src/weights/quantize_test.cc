@@ -192,6 +192,22 @@ TEST(Quantize, ZerosStayZerosAndScalesPositive) {
   }
 }
 
+// Else NaN would become some number, and an infinity would make zeros of its neighbours.
+TEST(Quantize, RefusesWhatIsNotFinite) {
+  const auto exec = Exec::create({.threads = 1, .cores = {}});
+  for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    std::vector<float> x = random_floats(40 * 64, 5);
+    x[30 * 64 + 7] = bad;
+    const MatrixView source{.data = x.data(), .out = 40, .in = 64, .format = WeightFormat::kF32};
+    for (const Case& c : kCases) {
+      const auto matrix = quantize(source, c.target, *exec);
+      ASSERT_FALSE(matrix) << c.name;
+      EXPECT_THAT(matrix.error().message, HasSubstr("NaN or an infinity"));
+    }
+    EXPECT_TRUE(quantize(source, {WeightFormat::kBF16}, *exec)) << "unpacked as it is";
+  }
+}
+
 TEST(Quantize, SaysWhatAFormatCannotHold) {
   EXPECT_THAT(describe({WeightFormat::kFp4}, 4, 40).error().message, HasSubstr("16 columns"));
   EXPECT_THAT(describe({WeightFormat::kI4, 1, 96}, 4, 192).error().message, HasSubstr("96"));
