@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -27,6 +28,22 @@ constexpr double kAnswerGraceSeconds = 2;  // for what has ended to be written
 
 double now() {
   return SteadyClock().now();
+}
+
+// Weights are read from mapped files for as long as they are served. Of one that shrinks, pages are
+// gone that nothing can bring back: the process ends, but not without a word.
+void explain_bus_error(int) {
+  constexpr std::string_view kText =
+      "Bus error: a mapped file could not be read. Most likely a file of the model was overwritten "
+      "or "
+      "became shorter while it was served. Start again; to change files meanwhile, rename new ones "
+      "into "
+      "their place, or start with --weight-loader-disable-mmap.\n";
+  static std::atomic_flag said;  // several threads may read the file
+  if (!said.test_and_set()) {
+    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText.data(), kText.size());
+  }
+  std::signal(SIGBUS, SIG_DFL);  // the same access ends the process
 }
 
 std::string url_of(const std::string& host, uint16_t port, bool secure) {
@@ -219,6 +236,7 @@ Status print_plan(const ServerArgs& args, LoadModel demo_model) {
 int run_server(const ServerArgs& args,
                const std::function<std::shared_ptr<const FileSet>()>& demo_model) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our log that goes away must not take us with it
+  std::signal(SIGBUS, explain_bus_error);
   log::init(args.log_level);
   announce(args);
   Status status;

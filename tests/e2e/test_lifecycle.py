@@ -198,3 +198,20 @@ def test_a_token_whose_embedding_is_nan(launch, checkpoint):
     status, text = server.request("POST", "/encode", {"input_ids": [5, 6, 7, 8]})
     assert status == 500 and "not finite" in text, text
     assert len(server.post("/encode", {"input_ids": [5, 6, 8]})["embedding"]) == 128
+
+
+def test_a_model_file_that_shrinks_while_it_is_served(launch, checkpoint, tmp_path):
+    path = checkpoint / "model.safetensors"
+    flags = ["--model-path", checkpoint, "--skip-tokenizer-init", "--skip-server-warmup"]
+    body = {"input_ids": [5, 6, 7], "sampling_params": {"max_new_tokens": 4, "temperature": 0}}
+    copied = launch(*flags, "--weight-loader-disable-mmap")
+    mapped = launch(*flags, log=tmp_path / "log")
+    expected = copied.generate(**body)["output_ids"]
+    with open(path, "r+b") as file:
+        file.truncate(4096)
+    assert copied.generate(**body)["output_ids"] == expected
+    with pytest.raises(OSError):
+        mapped.generate(**body)
+    assert mapped.process.wait(timeout=60) == -signal.SIGBUS
+    log = (tmp_path / "log").read_text()
+    assert "became shorter while it was served" in log and "--weight-loader-disable-mmap" in log, log
