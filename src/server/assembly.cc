@@ -43,9 +43,14 @@ HubProgress logging_progress() {
 }
 
 Result<std::shared_ptr<const FileSet>> folder_of(const ServerArgs& args, const std::string& name,
-                                                 ModelParts parts) {
+                                                 ModelParts parts, FileAccess access) {
   return open_model_files(TRY(locate_model(name, parts, hub_options(args), logging_progress())),
-                          args.weight_loader_disable_mmap ? FileAccess::kRead : FileAccess::kMap);
+                          access);
+}
+Result<std::shared_ptr<const FileSet>> folder_of(const ServerArgs& args, const std::string& name,
+                                                 ModelParts parts) {
+  return folder_of(args, name, parts,
+                   args.weight_loader_disable_mmap ? FileAccess::kRead : FileAccess::kMap);
 }
 
 // The checkpoint itself, its sums checked.
@@ -219,12 +224,18 @@ ApiServerOptions api_server_options(const ServerArgs& args, LoadModel demo_model
   o.http.tls = args.tls;
   o.routes.profile_folder = args.environment.profiler_dir;
   o.routes.expert_record_folder = args.environment.expert_record_dir;
-  const auto demo = args.model_path ? nullptr : demo_model();
-  o.routes.open_model = [args,
-                         demo](const std::string& name) -> Result<std::shared_ptr<const FileSet>> {
-    if (demo && demo->location() == name) return demo;
-    return checkpoint_of(args, name);
+  // The demo model is known by its name, too.
+  const auto or_demo = [demo = args.model_path ? nullptr : demo_model()](auto open) -> OpenModel {
+    return [demo, open](const std::string& name) -> Result<std::shared_ptr<const FileSet>> {
+      if (demo && demo->location() == name) return demo;
+      return open(name);
+    };
   };
+  o.routes.open_model =
+      or_demo([args](const std::string& name) { return checkpoint_of(args, name); });
+  o.routes.map_model = or_demo([args](const std::string& name) {
+    return folder_of(args, name, ModelParts::kAll, FileAccess::kMap);
+  });
   o.metrics = {.model_name = args.served_model_name,
                .extra_labels = args.extra_metric_labels,
                .first_token_buckets = args.bucket_time_to_first_token,

@@ -16,6 +16,7 @@ struct RouteOptions {
   std::string profile_folder = "/tmp";
   std::string expert_record_folder = "/tmp";
   OpenModel open_model;  // for /update_weights_from_disk
+  OpenModel map_model;   // for /get_weights_by_name, which reads little of it
   bool enable_metrics = false;
 };
 

@@ -1,6 +1,7 @@
 """Routes that change a running server."""
 import gzip
 import json
+import re
 import shutil
 import threading
 import time
@@ -253,6 +254,17 @@ def test_weights_of_the_embedded_model(launch):
     name = server.get("/server_info")["tokenizer_path"]
     assert server.post("/update_weights_from_disk", {"model_path": name})["success"]
     assert server.generate(**BODY)["output_ids"] == expected
+
+
+def test_weights_by_name_reads_no_more_than_it_shows(launch):
+    server = launch("--model-path", DEMO, "--skip-server-warmup", "--weight-loader-disable-mmap")
+
+    def peak():
+        status = open(f"/proc/{server.process.pid}/status").read()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) << 10
+    before = peak()
+    server.post("/get_weights_by_name", {"name": "model.norm.weight"})
+    assert peak() - before < (DEMO / "model.safetensors").stat().st_size / 2
 
 
 def test_waiting_and_running_timeouts(launch):

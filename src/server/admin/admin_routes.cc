@@ -49,7 +49,7 @@ void add_admin_routes(std::vector<Route>& table, const RouteOptions& options, Se
   add("/update_weights_from_disk", {"POST"},
       update_weights_from_disk_handler(state, blocking, options.open_model));
   add("/get_weights_by_name", either,
-      get_weights_by_name_handler(state, blocking, options.open_model));
+      get_weights_by_name_handler(state, blocking, options.map_model));
   for (const char* name :
        {"update_weights_from_tensor", "update_weights_from_distributed",
         "init_weights_update_group", "destroy_weights_update_group", "update_weights_from_ipc"}) {
