@@ -12,7 +12,7 @@ namespace {
 constexpr int32_t kTileQueries = 128;
 // Blocks per thread that are computed before their partial results are merged: those of all blocks
 // of a few long sequences would take tens of gigabytes.
-constexpr int64_t kRoundBlocks = 32;
+constexpr int64_t kRoundBlocks = 64;
 
 void reserve(Buffer& buffer, int64_t bytes) {
   if (static_cast<int64_t>(buffer.size()) >= bytes) return;
