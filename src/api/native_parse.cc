@@ -88,6 +88,15 @@ std::expected<void, Failure> read_all_sampling(const Fields& fields, const Setti
                                                Job& job) {
   for (auto& prompt : job.prompts) prompt.sampling = settings.native_defaults;
   std::optional<int64_t> samples;
+  const auto all_alike = [&](int64_t n) -> std::expected<void, Failure> {
+    if (samples && *samples != n) {
+      return refuse(
+          "sampling_params: n must be the same for all prompts of a batch, got {} and {}.",
+          *samples, n);
+    }
+    samples = n;
+    return {};
+  };
   // One object for all is read once, so that the prompts share what is large in it.
   const bool one_for_all = !as_array(fields.find("sampling_params"));
   const std::span<Prompt> read_for =
@@ -102,15 +111,13 @@ std::expected<void, Failure> read_all_sampling(const Fields& fields, const Setti
                         params.integer("n", n, 1, settings.max_samples);
                         TRY(params.status());
                         TRY(check_min_tokens(prompt.sampling, "min_new_tokens", "max_new_tokens"));
-                        if (samples && *samples != n) {
-                          return refuse(
-                              "sampling_params: n must be the same for all prompts of a "
-                              "batch, got {} and {}.",
-                              *samples, n);
-                        }
-                        samples = n;
-                        return {};
+                        return all_alike(n);
                       }));
+  if (const auto list = as_array(fields.find("sampling_params"))) {
+    const bool some_null =
+        std::ranges::any_of(*list, [](JsonValue item) { return item.is_null(); });
+    if (some_null) TRY(all_alike(1));
+  }
   for (Prompt& prompt : std::span(job.prompts).subspan(read_for.size())) {
     prompt.sampling = job.prompts[0].sampling;
     prompt.explicit_length = job.prompts[0].explicit_length;

@@ -190,6 +190,9 @@ class Conversion {
   Status write_linear(const Piece& piece, ShardWriter& writer) {
     const Linear& linear = *piece.linear;
     const Matrix matrix = TRY(load_linear(source_, linear, exec_));
+    if (!is_finite(matrix.view, exec_)) {
+      return invalid("{}.weight: holds NaN or an infinity; the file is damaged", linear.prefix);
+    }
     LayerInput layer{.weights = matrix.view, .scales = {}};
     if (!linear.mtp) {
       const auto found = calibration_.find(norm_before(linear.prefix));

@@ -33,11 +33,17 @@ StopSignals::~StopSignals() {
 }
 
 void StopSignals::watch() {
+  // `timeout` and some supervisors signal the process and then its group: that is one wish.
+  constexpr std::chrono::milliseconds kEcho{500};
+  std::chrono::steady_clock::time_point first;
   const sigset_t set = stop_set();
   for (int seen = 0;; ++seen) {
     int signal = 0;
     if (sigwait(&set, &signal) != 0) continue;
     if (ending_) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (seen > 0 && now - first < kEcho) continue;
+    if (seen == 0) first = now;
     if (!graceful_ || seen > 0) {
       log::warn("Signal {}: exiting at once.", signal);
       std::_Exit(128 + signal);

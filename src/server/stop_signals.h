@@ -17,7 +17,7 @@ class StopSignals {
 
   // Until then a signal ends the process at once: there is nobody to be graceful to.
   void be_graceful() { graceful_ = true; }
-  // true as soon as a signal has come. A second signal ends the process at once.
+  // true as soon as a signal has come. A later signal ends the process at once.
   bool wait(std::chrono::milliseconds time);
 
  private:

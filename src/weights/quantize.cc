@@ -291,4 +291,16 @@ float largest_magnitude(const MatrixView& matrix, Exec& exec) {
   return *std::max_element(of_thread.begin(), of_thread.end());
 }
 
+bool is_finite(const MatrixView& matrix, Exec& exec) {
+  std::atomic<bool> finite{true};
+  exec.parallel(matrix.out, [&](Range range, int) {
+    std::vector<float> row(static_cast<size_t>(matrix.in));
+    for (int64_t n = range.begin; n < range.end; ++n) {
+      dequantize(matrix, n, n + 1, row.data());
+      if (!all_finite(row.data(), matrix.in)) finite = false;
+    }
+  });
+  return finite;
+}
+
 }  // namespace fathom

@@ -64,7 +64,8 @@ void quantize_fp4(const float* row, int64_t in, float global_scale, uint8_t* cod
 // The global scale for a matrix (or several that must share one) of this largest magnitude.
 float fp4_global_scale(float largest);
 
-// max|x| of a whole matrix, in parallel.
+// Of a whole matrix, in parallel: max|x|, and whether no number is NaN or an infinity.
 float largest_magnitude(const MatrixView& matrix, Exec& exec);
+bool is_finite(const MatrixView& matrix, Exec& exec);
 
 }  // namespace fathom

@@ -3,6 +3,7 @@ numbers checked with numpy alone; interrupted, damaged and refused conversions."
 import json
 import os
 import resource
+import shutil
 import subprocess
 
 import gguf
@@ -381,3 +382,15 @@ def test_inspect(converted, tmp_path):
     problems = json.loads(text)["problems"]
     assert code == 1 and len(problems) == 2
     assert any("tokenizer.json" in p for p in problems) and any("model.layers.1.self_attn.o_proj" in p for p in problems)
+
+
+@pytest.mark.parametrize("to", ["int8", "fp8", "int4", "nvfp4"])
+def test_a_weight_that_is_nan(tmp_path, to):
+    path = shutil.copytree(GOLDEN / "v3-bf16", tmp_path / "model") / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    length = int.from_bytes(data[:8], "little")
+    name = "model.layers.0.self_attn.o_proj.weight"
+    at = 8 + length + json.loads(data[8:8 + length])[name]["data_offsets"][0]
+    data[at:at + 2] = b"\xc0\x7f"
+    path.write_bytes(data)
+    assert f"{name}: holds NaN" in convert(path.parent, tmp_path / "out", to, code=1)

@@ -86,6 +86,21 @@ def test_sigterm_finishes_running_requests(launch):
     assert server.process.wait(timeout=STUCK) == 0
 
 
+def test_a_later_sigterm_ends_at_once_but_not_an_echo(launch):
+    server = launch("--max-running-requests", 1)
+    body = {"input_ids": [5, 6], "sampling_params": {"max_new_tokens": 1000, "ignore_eos": True, "n": 100}}
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("POST", "/generate", json.dumps(body), {"Content-Type": "application/json"})
+    while server.load()["num_reqs"] < 100:
+        time.sleep(0.005)
+    for _ in range(2):  # as `timeout` does: to the process, then to its group
+        server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.7)
+    assert server.process.poll() is None
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=STUCK) == 128 + signal.SIGTERM
+
+
 def test_sigterm_while_paused_does_not_wait(launch):
     server = launch()
     server.post("/pause_generation", {"mode": "in_place"})

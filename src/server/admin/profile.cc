@@ -33,7 +33,8 @@ Result<ProfileOptions> parse_options(const std::string& body, const std::string&
   o.start_step = fields.integer("start_step", 0, INT64_MAX);
   o.num_steps = fields.integer("num_steps", 1, INT64_MAX);
   const std::string prefix = fields.text("profile_prefix").value_or("");
-  o.id = fields.text("profile_id").value_or(std::to_string(std::time(nullptr)));
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  o.id = fields.text("profile_id").value_or(fmt::format("{:.6f}", now.count()));
   if (!prefix.empty()) o.id = prefix + "-" + o.id;
   TRY(fields.status());
   if (o.id.empty() || o.id.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
