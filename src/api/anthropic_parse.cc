@@ -115,8 +115,8 @@ class MessageTranslator {
   bool has_text_ = false;
 };
 
-// The role comes back.
-Parsed<std::string> write_message(JsonWriter& out, JsonValue item, const std::string& path) {
+// true: it is text of the assistant, and nothing but text.
+Parsed<bool> write_message(JsonWriter& out, JsonValue item, const std::string& path) {
   Fields message(item, path);
   const std::string role = TRY(required_string(message, "role"));
   if (role != "user" && role != "assistant" && role != "system") {
@@ -125,19 +125,21 @@ Parsed<std::string> write_message(JsonWriter& out, JsonValue item, const std::st
   const auto content = message.find("content");
   if (!content) return schema_error(path + ".content", "is required");
   MessageTranslator translator(out, role);
+  bool continues = role == "assistant";
   array blocks;
   if (content->get(blocks) == simdjson::SUCCESS) {
     size_t i = 0;
     for (const JsonValue block : blocks) {
+      continues &= block["type"].get_string().value_unsafe() == "text";
       TRY(translator.add_block(block, fmt::format("{}.content[{}]", path, i++)));
     }
     translator.finish(blocks.size() == 0);
-    return role;
+    return continues;
   }
   if (!content->is_string()) return schema_error(path + ".content", "must be a string or a list");
   TRY(translator.add_text(TRY(to_string(*content, path + ".content"))));
   translator.finish(true);
-  return role;
+  return continues;
 }
 
 // A string or text blocks, joined by line breaks.
@@ -169,13 +171,13 @@ Done write_messages(JsonWriter& out, const Fields& fields) {
   out.key("messages").begin_array();
   TRY(write_system(out, fields));
   size_t i = 0;
-  std::string last;
+  bool continues = false;
   for (const JsonValue item : list) {
-    last = TRY(write_message(out, item, fmt::format("messages[{}]", i++)));
+    continues = TRY(write_message(out, item, fmt::format("messages[{}]", i++)));
   }
   out.end_array();
   // What clients put into the assistant's mouth the answer continues.
-  if (last == "assistant") out.key("continue_final_message").boolean(true);
+  if (continues) out.key("continue_final_message").boolean(true);
   return {};
 }
 

@@ -81,11 +81,11 @@ class ChatFormat final : public Format {
       write_finish(out, {&*choice.finish(), !output.calls.empty()});
       if (options_.return_token_ids) write_ids(out, "token_ids", choice.ids());
       if (options_.return_prompt_ids) write_ids(out, "prompt_token_ids", prompt_ids_[0]);
-      write_meta_info(out, choice, options_, weight_version_);
+      write_meta_info(out, choice, options_, weight_version_());
       out.end_object();
     }
     out.end_array();
-    close_response(out, options_, usage_of(choices, choices.size()), weight_version_);
+    close_response(out, options_, usage_of(choices, choices.size()), weight_version_());
     return body;
   }
 
@@ -179,7 +179,7 @@ class ChatFormat final : public Format {
     if (options_.return_prompt_ids && !sent_[index].role) {
       write_ids(out, "prompt_token_ids", prompt_ids_[0]);
     }
-    if (finish.reason) write_meta_info(out, choice, options_, weight_version_);
+    if (finish.reason) write_meta_info(out, choice, options_, weight_version_());
     out.end_object().end_array().key("usage");
     options_.continuous_usage ? write_usage(out, usage_of(choice)) : void(out.null());
     out.end_object();
@@ -206,7 +206,7 @@ class ChatFormat final : public Format {
   bool logprobs_;
   bool with_reasoning_;
   std::string call_ids_ = random_id().substr(0, 16);
-  std::string weight_version_;
+  std::function<std::string()> weight_version_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<SentChoice> sent_;  // per choice
   std::vector<std::vector<int32_t>> prompt_ids_;

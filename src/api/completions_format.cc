@@ -71,7 +71,7 @@ class CompletionFormat final : public Format {
         write_choice(out, shown++, i, choices[i]);
     }
     out.end_array();
-    close_response(out, options_, usage_of(choices, samples_), weight_version_);
+    close_response(out, options_, usage_of(choices, samples_), weight_version_());
     return body;
   }
 
@@ -107,7 +107,7 @@ class CompletionFormat final : public Format {
     if (options_.return_prompt_ids && first) {
       write_ids(out, "prompt_token_ids", prompt_ids_[prompt]);
     }
-    write_meta_info(out, choice, options_, weight_version_);
+    write_meta_info(out, choice, options_, weight_version_());
     out.end_object();
     sent = {.begun = true, .text = choice.text().size(), .tokens = choice.ids().size()};
   }
@@ -175,7 +175,7 @@ class CompletionFormat final : public Format {
   }
 
   OpenAiOptions options_;
-  std::string weight_version_;
+  std::function<std::string()> weight_version_;
   size_t samples_, n_;
   bool echo_;
   std::optional<int64_t> logprobs_;

@@ -140,7 +140,7 @@ class NativeFormat final : public Format {
     out += r.ids.json;
     out += "],\"meta_info\":{";
     JsonWriter meta(out);
-    write_meta_info(meta, choice, weight_version_, start_);
+    write_meta_info(meta, choice, weight_version_(), start_);
     if (options.enabled) write_logprobs(out, r, options);
     out += '}';
     if (return_prompt_ids_) write_prompt_ids(out, index / samples_);
@@ -156,7 +156,7 @@ class NativeFormat final : public Format {
   }
 
   bool batch_, text_, text_in_logprobs_, return_prompt_ids_, incremental_;
-  std::string weight_version_;
+  std::function<std::string()> weight_version_;
   size_t samples_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::chrono::steady_clock::time_point start_;

@@ -176,7 +176,7 @@ TEST(Generate, SinglesBatchesAndSamples) {
   EXPECT_TRUE(samples.batch);
   EXPECT_EQ(samples.job.sequences(), 3u);
   EXPECT_THAT(native_failure(R"({"text":["a","b"],"sampling_params":[{"n":2},null]})").message,
-              HasSubstr("n must be the same for all prompts of a batch, got 2 and 1"));
+              testing::HasSubstr("n must be the same for all prompts of a batch, got 2 and 1"));
 }
 
 TEST(Generate, LimitsAreCheckedBeforeAnythingGrows) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,7 +22,7 @@ inline constexpr std::string_view kNoText =
 
 struct Settings {
   std::string served_model_name = "default";
-  std::string weight_version = "default";
+  std::function<std::string()> weight_version = [] { return "default"; };  // at the moment
 
   int32_t vocab_size = 0;          // of the model (padded): bound of every token id
   int32_t context_length = 0;      // tokens

@@ -60,6 +60,10 @@ TEST(Messages, ALastMessageOfTheAssistantIsContinued) {
   EXPECT_FALSE(messages(body).contains("continue_final_message"));
   body["messages"].push_back({{"role", "assistant"}, {"content", {text("{")}}});
   EXPECT_EQ(messages(body)["continue_final_message"], true);
+  // Not a call: it would be lost.
+  body["messages"][1]["content"].push_back(
+      {{"type", "tool_use"}, {"id", "1"}, {"name", "f"}, {"input", Json::object()}});
+  EXPECT_FALSE(messages(body).contains("continue_final_message"));
 }
 
 TEST(Messages, TurnsToolsAndTheirChoice) {

@@ -7,11 +7,8 @@
 #include <sstream>
 
 namespace fathom {
-namespace {
 
 namespace fs = std::filesystem;
-
-}  // namespace
 
 std::vector<CgroupFolder> cgroup_folders(const fs::path& root, const std::string& membership,
                                          std::string_view controller) {

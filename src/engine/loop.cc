@@ -119,6 +119,7 @@ void EngineLoop::drain_inbox() {
 
 // Of a request that could not be taken up nothing stays.
 void EngineLoop::refuse(Message& message, const std::string& why) {
+  if (auto* flush = std::get_if<FlushCache>(&message); flush && flush->done) flush->done(false);
   auto* add = std::get_if<AddRequest>(&message);
   if (!add) return;
   scheduler().abort(add->id);
@@ -196,19 +197,26 @@ void EngineLoop::handle(FlushCache& message) { flushes_.push_back(std::move(mess
 
 void EngineLoop::answer_flushes() {
   const TimePoint now = std::chrono::steady_clock::now();
-  std::erase_if(flushes_, [&](FlushCache& flush) {
-    if (scheduler().flush_cache()) {
-      log::info("Cache flushed successfully!");
-      flush.done(true);
-      return true;
-    }
-    if (now < flush.deadline) return false;
+  while (!flushes_.empty()) {
+    const bool flushed = scheduler().flush_cache();
+    const auto due =
+        flushed ? flushes_.begin() : std::ranges::find_if(flushes_, [&](const FlushCache& flush) {
+          return now >= flush.deadline;
+        });
+    if (due == flushes_.end()) return;
     const SchedulerStats s = scheduler().stats();
-    log::info("Cache not flushed because there are pending requests. #queue-req: {}, #running-req: {}",
-              s.queued, s.running);
-    flush.done(false);
-    return true;
-  });
+    if (flushed) {
+      log::info("Cache flushed successfully!");
+    } else {
+      log::info(
+          "Cache not flushed because there are pending requests. #queue-req: {}, #running-req: {}",
+          s.queued, s.running);
+    }
+    // Out of the list first: what throws is not called again.
+    const FlushCache flush = std::move(*due);
+    flushes_.erase(due);
+    flush.done(flushed);
+  }
 }
 
 // One step: forward, sample, commit, tell. A failure inside ends the requests of this step alone.
@@ -272,17 +280,18 @@ void EngineLoop::sample(const StepPlan& plan) {
     InFlight& r = *in_flight_.at(s.id);
     const bool draws = s.samples && r.request.sampling.max_new_tokens > 0;
     if (draws) {
-      rows_.push_back({.logits = nullptr,
-                       .params = &r.request.sampling,
-                       .logprob = &r.request.logprob,
-                       .counts = &r.generated,
-                       .stop_ids = plan_.model.eos_tokens,
-                       .allowed = allowed_by_grammar(r),
-                       .banned = r.thoughts.banned(),
-                       .forced = r.thoughts.forced(),
-                       .instead_of_stop = r.thoughts.instead_of_stop(),
-                       .seed = r.seed,
-                       .position = static_cast<uint64_t>(s.first_position + s.rows)});
+      rows_.push_back(
+          {.logits = nullptr,
+           .params = &r.request.sampling,
+           .logprob = &r.request.logprob,
+           .counts = &r.generated,
+           .stop_ids = plan_.model.eos_tokens,
+           .allowed = allowed_by_grammar(r),
+           .banned = r.thoughts.banned(),
+           .forced = r.thoughts.forced(),
+           .instead_of_stop = r.request.sampling.ignore_eos ? -1 : r.thoughts.instead_of_stop(),
+           .seed = r.seed,
+           .position = static_cast<uint64_t>(s.first_position + s.rows)});
     }
     if (s.is_prompt) collect_prompt_logprobs(s, first_row, r);
     if (s.samples && r.request.embed) {

@@ -62,6 +62,9 @@ TEST_F(CgroupMemory, Version1) {
   write("memory/docker/x/memory.limit_in_bytes", "300\n");
   write("memory/docker/x/memory.usage_in_bytes", "250\n");
   EXPECT_EQ(left("4:memory:/docker/x\n3:cpu,cpuacct:/y\n"), Left(300, 50));
+  write("memory/docker/x/memory.stat",
+        "active_file 1\ninactive_file 2\ntotal_active_file 40\ntotal_inactive_file 60\n");
+  EXPECT_EQ(left("4:memory:/docker/x\n3:cpu,cpuacct:/y\n"), Left(300, 150));
 }
 
 }  // namespace

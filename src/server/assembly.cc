@@ -282,7 +282,6 @@ Result<api::Settings> api_settings(const ServerArgs& args, const LoadedFiles& fi
                                    const Engine& engine) {
   api::Settings s;
   s.served_model_name = args.served_model_name;
-  s.weight_version = args.weight_version;
   s.vocab_size = engine.model_config().vocab_size;
   s.context_length = engine.context_length();
   s.max_request_tokens = engine.max_request_tokens();

@@ -39,10 +39,9 @@ void explain_bus_error(int) {
       "became shorter while it was served. Start again; to change files meanwhile, rename new ones "
       "into "
       "their place, or start with --weight-loader-disable-mmap.\n";
-  static std::atomic_flag said;  // several threads may read the file
-  if (!said.test_and_set()) {
-    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText.data(), kText.size());
-  }
+  static std::atomic_flag said;
+  while (said.test_and_set()) pause();  // several threads read the file; the first one ends all
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText.data(), kText.size());
   std::signal(SIGBUS, SIG_DFL);  // the same access ends the process
 }
 
@@ -135,14 +134,15 @@ Status load(const ServerArgs& args, LoadedFiles files, ApiServer& server, Servic
   service.pool = std::make_unique<TextPool>(text_threads());
   service.grammar_pool = std::make_unique<TextPool>(1);
   api::Settings settings = TRY(api_settings(args, service.files, *service.engine));
+  settings.weight_version = [&state = server.state()] { return state.weight_version(); };
   LoadedModel model;
   model.facts = model_facts(args, service.files, *service.engine, settings,
                             server.state().seconds_since_start());
   OnFinished sinks = TRY(finished_sinks(args));
   service.handlers = std::make_unique<GenerationHandlers>(
       *service.engine, service.files.tokenizer, service.files.chat_template, std::move(settings),
-      [&state = server.state()] { return state.facts().weight_version; }, *service.pool,
-      service.grammars.get(), *service.grammar_pool, &server.state().metrics, std::move(sinks));
+      *service.pool, service.grammars.get(), *service.grammar_pool, &server.state().metrics,
+      std::move(sinks));
   model.engine = control_of(*service.engine);
   model.routes = routes_to(*service.handlers);
   server.attach(std::move(model));

@@ -58,12 +58,16 @@ class ServerState {
     if (!weight_version_.empty()) facts.weight_version = weight_version_;
     return facts;
   }
+  std::string weight_version() const {
+    std::lock_guard lock(mutex_);
+    return weight_version_.empty() ? model()->facts.weight_version : weight_version_;
+  }
   void weights_changed(const std::string& model_path, const std::optional<std::string>& version) {
     std::lock_guard lock(mutex_);
     model_path_ = model_path;
     if (version) weight_version_ = *version;
   }
-  // Flags that /set_internal_state has changed since the start.
+  // Flags whose values are others than at the start: changed by /set_internal_state, or found.
   OrderedJson tuned_args() const {
     std::lock_guard lock(mutex_);
     return tuned_;

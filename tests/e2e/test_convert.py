@@ -355,7 +355,7 @@ def test_options_are_checked(tmp_path):
 
 @pytest.mark.skipif("FATHOM_TEST_PATIENCE" in os.environ, reason="sanitizers map more than the limit")
 def test_threads_that_cannot_be_started(tmp_path):
-    run = subprocess.run(["bash", "-c", 'ulimit -v 4000000; exec "$@"', "-", FATHOM, "convert", DEMO, tmp_path / "out",
+    run = subprocess.run(["bash", "-c", 'ulimit -s 8192 -v 4000000; exec "$@"', "-", FATHOM, "convert", DEMO, tmp_path / "out",
                           "--to", "bf16", "--threads", "1000"], capture_output=True, text=True, timeout=STUCK)
     assert run.returncode == 1 and "threads could be started" in run.stderr, run.stderr
 

@@ -227,6 +227,6 @@ def test_a_model_file_that_shrinks_while_it_is_served(launch, checkpoint, tmp_pa
     assert copied.generate(**body)["output_ids"] == expected
     with pytest.raises(OSError):
         mapped.generate(**body)
-    assert mapped.process.wait(timeout=60) == -signal.SIGBUS
+    assert mapped.process.wait(timeout=STUCK) == -signal.SIGBUS
     log = (tmp_path / "log").read_text()
     assert "became shorter while it was served" in log and "--weight-loader-disable-mmap" in log, log

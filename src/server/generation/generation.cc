@@ -41,13 +41,6 @@ Parsed<Ready> make_ready(const api::Job& job, std::unique_ptr<api::Format> forma
   return ready;
 }
 
-// /update_weights_from_disk may have given the weights another name.
-api::Settings settings_now(const GenerationHandlers::Parts& parts) {
-  api::Settings settings = parts.settings;
-  if (parts.weight_version) settings.weight_version = parts.weight_version();
-  return settings;
-}
-
 std::expected<void, Failure> check_json_type(const http::Request& request) {
   std::string_view type = request.header("content-type");
   type = type.substr(0, type.find(';'));
@@ -194,7 +187,7 @@ awaitable<void> GenerationHandlers::generate(const http::Request& request,
                       const auto parsed = TRY(api::parse_generate(request.body, parts_.settings));
                       return make_ready(
                           parsed.job,
-                          api::native_format(parsed, settings_now(parts_), parts_.tokenizer, start),
+                          api::native_format(parsed, parts_.settings, parts_.tokenizer, start),
                           parts_);
                     });
 }
@@ -206,9 +199,8 @@ awaitable<void> GenerationHandlers::completions(const http::Request& request,
       [&](Flow::Clock::time_point) -> Parsed<Ready> {
         TRY(check_json_type(request));
         const auto parsed = TRY(api::parse_completion(request.body, parts_.settings));
-        return make_ready(parsed.job,
-                          api::completion_format(parsed, settings_now(parts_), parts_.tokenizer),
-                          parts_);
+        return make_ready(
+            parsed.job, api::completion_format(parsed, parts_.settings, parts_.tokenizer), parts_);
       });
 }
 
@@ -219,9 +211,9 @@ awaitable<void> GenerationHandlers::chat_completions(const http::Request& reques
                       TRY(check_json_type(request));
                       auto parsed = TRY(api::parse_chat(request.body, parts_.settings));
                       TRY(render_prompt(parsed, parts_));
-                      return make_ready(
-                          parsed.job,
-                          api::chat_format(parsed, settings_now(parts_), parts_.tokenizer), parts_);
+                      return make_ready(parsed.job,
+                                        api::chat_format(parsed, parts_.settings, parts_.tokenizer),
+                                        parts_);
                     });
 }
 
@@ -231,7 +223,7 @@ awaitable<void> GenerationHandlers::vertex_generate(const http::Request& request
                     [&](Flow::Clock::time_point start) -> Parsed<Ready> {
                       const auto parsed = TRY(api::parse_vertex(request.body, parts_.settings));
                       auto native =
-                          api::native_format(parsed, settings_now(parts_), parts_.tokenizer, start);
+                          api::native_format(parsed, parts_.settings, parts_.tokenizer, start);
                       return make_ready(parsed.job, api::vertex_format(std::move(native)), parts_);
                     });
 }

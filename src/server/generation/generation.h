@@ -28,7 +28,6 @@ class GenerationHandlers {
     std::shared_ptr<const Tokenizer> tokenizer;         // never null
     std::shared_ptr<const ChatTemplate> chat_template;  // null: chat is refused with 400
     api::Settings settings;
-    std::function<std::string()> weight_version;  // of now; empty: as in the settings
     TextPool* pool = nullptr;    // outlives this
     GrammarCompiler* grammars = nullptr;  // null: none are served; outlives this
     TextPool* grammar_pool = nullptr;     // where they are compiled, so that none waits for texts
@@ -40,9 +39,8 @@ class GenerationHandlers {
   // `engine` outlives this.
   GenerationHandlers(Engine& engine, std::shared_ptr<const Tokenizer> tokenizer,
                      std::shared_ptr<const ChatTemplate> chat_template, api::Settings settings,
-                     std::function<std::string()> weight_version, TextPool& pool,
-                     GrammarCompiler* grammars, TextPool& grammar_pool, Metrics* metrics,
-                     OnFinished on_finished = {})
+                     TextPool& pool, GrammarCompiler* grammars, TextPool& grammar_pool,
+                     Metrics* metrics, OnFinished on_finished = {})
       : GenerationHandlers(Parts{.submit =
                                      [&engine](GenerateRequest request, OnTokens on_tokens) {
                                        return engine.submit(std::move(request),
@@ -52,7 +50,6 @@ class GenerationHandlers {
                                  .tokenizer = std::move(tokenizer),
                                  .chat_template = std::move(chat_template),
                                  .settings = std::move(settings),
-                                 .weight_version = std::move(weight_version),
                                  .pool = &pool,
                                  .grammars = grammars,
                                  .grammar_pool = &grammar_pool,

@@ -54,6 +54,7 @@ class FileJournal final : public RequestJournal {
   }
   void remove() override {
     std::lock_guard lock(mutex_);
+    removed_ = true;
     file_.close();
     std::error_code ignored;
     std::filesystem::remove(current_, ignored);
@@ -64,13 +65,12 @@ class FileJournal final : public RequestJournal {
   void write(const OrderedJson& record) {
     const std::string line = json_text(record) + "\n";
     std::lock_guard lock(mutex_);
-    if (!file_.is_open()) return;  // removed
-    if (std::chrono::steady_clock::now() - began_ > options_.window ||
+    if (removed_) return;
+    if (!file_.is_open() || std::chrono::steady_clock::now() - began_ > options_.window ||
         written_ > options_.most_file_bytes)
       start_file();
     file_.clear();  // the disk may have been full, and have room again
-    file_ << line << std::flush;
-    written_ += line.size();
+    if (file_ << line << std::flush) written_ += line.size();
   }
   void start_file() {
     file_.close();
@@ -87,6 +87,7 @@ class FileJournal final : public RequestJournal {
   std::ofstream file_;
   std::chrono::steady_clock::time_point began_;
   size_t written_ = 0;
+  bool removed_ = false;
 };
 
 }  // namespace
