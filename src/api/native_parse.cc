@@ -98,9 +98,8 @@ std::expected<void, Failure> read_all_sampling(const Fields& fields, const Setti
     return {};
   };
   // One object for all is read once, so that the prompts share what is large in it.
-  const bool one_for_all = !as_array(fields.find("sampling_params"));
-  const std::span<Prompt> read_for =
-      std::span(job.prompts).first(one_for_all ? 1 : job.prompts.size());
+  const auto list = as_array(fields.find("sampling_params"));
+  const std::span<Prompt> read_for = std::span(job.prompts).first(list ? job.prompts.size() : 1);
   TRY(for_each_prompt(fields, "sampling_params", read_for, true,
                       [&](JsonValue value, const std::string& path,
                           Prompt& prompt) -> std::expected<void, Failure> {
@@ -113,10 +112,8 @@ std::expected<void, Failure> read_all_sampling(const Fields& fields, const Setti
                         TRY(check_min_tokens(prompt.sampling, "min_new_tokens", "max_new_tokens"));
                         return all_alike(n);
                       }));
-  if (const auto list = as_array(fields.find("sampling_params"))) {
-    const bool some_null =
-        std::ranges::any_of(*list, [](JsonValue item) { return item.is_null(); });
-    if (some_null) TRY(all_alike(1));
+  if (list && std::ranges::any_of(*list, [](JsonValue item) { return item.is_null(); })) {
+    TRY(all_alike(1));
   }
   for (Prompt& prompt : std::span(job.prompts).subspan(read_for.size())) {
     prompt.sampling = job.prompts[0].sampling;

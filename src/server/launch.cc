@@ -35,10 +35,8 @@ double now() {
 void explain_bus_error(int) {
   constexpr std::string_view kText =
       "Bus error: a mapped file could not be read. Most likely a file of the model was overwritten "
-      "or "
-      "became shorter while it was served. Start again; to change files meanwhile, rename new ones "
-      "into "
-      "their place, or start with --weight-loader-disable-mmap.\n";
+      "or became shorter while it was served. Start again; to change files meanwhile, rename new "
+      "ones into their place, or start with --weight-loader-disable-mmap.\n";
   static std::atomic_flag said;
   while (said.test_and_set()) pause();  // several threads read the file; the first one ends all
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText.data(), kText.size());

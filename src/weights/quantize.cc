@@ -56,6 +56,18 @@ bool all_finite(const float* values, int64_t n) {
   return zeros == 0;
 }
 
+// use(n, row n as floats, thread) for all rows, in parallel.
+template <class Use>
+void each_row(const MatrixView& matrix, Exec& exec, Use&& use) {
+  exec.parallel(matrix.out, [&](Range range, int thread) {
+    std::vector<float> row(static_cast<size_t>(matrix.in));
+    for (int64_t n = range.begin; n < range.end; ++n) {
+      dequantize(matrix, n, n + 1, row.data());
+      use(n, row.data(), thread);
+    }
+  });
+}
+
 // All bands of a matrix under one given scale. False if not all of its numbers are finite.
 bool quantize_per_tensor(const MatrixView& source, float largest, Matrix& to, Exec& exec) {
   const WritableMatrix w = writable(to);
@@ -63,18 +75,14 @@ bool quantize_per_tensor(const MatrixView& source, float largest, Matrix& to, Ex
   const float scale = std::max(largest, kTiniest) / top;
   *w.scale = scale;
   std::atomic<bool> finite{true};
-  exec.parallel(source.out, [&](Range range, int) {
-    std::vector<float> row(static_cast<size_t>(source.in));
-    for (int64_t n = range.begin; n < range.end; ++n) {
-      dequantize(source, n, n + 1, row.data());
-      if (!all_finite(row.data(), source.in)) finite = false;
-      for (int64_t k = 0; k < source.in; ++k) {
-        const float x = row[static_cast<size_t>(k)] / scale;
-        w.data[n * source.in + k] =
-            to.view.format == WeightFormat::kF8
-                ? float_to_f8e4m3(x)
-                : static_cast<uint8_t>(static_cast<int8_t>(std::nearbyint(x)));
-      }
+  each_row(source, exec, [&](int64_t n, const float* row, int) {
+    if (!all_finite(row, source.in)) finite = false;
+    for (int64_t k = 0; k < source.in; ++k) {
+      const float x = row[k] / scale;
+      w.data[n * source.in + k] =
+          to.view.format == WeightFormat::kF8
+              ? float_to_f8e4m3(x)
+              : static_cast<uint8_t>(static_cast<int8_t>(std::nearbyint(x)));
     }
   });
   return finite;
@@ -280,25 +288,17 @@ float fp4_global_scale(float largest) {
 
 float largest_magnitude(const MatrixView& matrix, Exec& exec) {
   std::vector<float> of_thread(static_cast<size_t>(exec.threads()), 0.0f);
-  exec.parallel(matrix.out, [&](Range range, int thread) {
-    std::vector<float> row(static_cast<size_t>(matrix.in));
+  each_row(matrix, exec, [&](int64_t, const float* row, int thread) {
     float& largest = of_thread[static_cast<size_t>(thread)];
-    for (int64_t n = range.begin; n < range.end; ++n) {
-      dequantize(matrix, n, n + 1, row.data());
-      largest = largest_of(row.data(), matrix.in, largest);
-    }
+    largest = largest_of(row, matrix.in, largest);
   });
   return *std::max_element(of_thread.begin(), of_thread.end());
 }
 
 bool is_finite(const MatrixView& matrix, Exec& exec) {
   std::atomic<bool> finite{true};
-  exec.parallel(matrix.out, [&](Range range, int) {
-    std::vector<float> row(static_cast<size_t>(matrix.in));
-    for (int64_t n = range.begin; n < range.end; ++n) {
-      dequantize(matrix, n, n + 1, row.data());
-      if (!all_finite(row.data(), matrix.in)) finite = false;
-    }
+  each_row(matrix, exec, [&](int64_t, const float* row, int) {
+    if (!all_finite(row, matrix.in)) finite = false;
   });
   return finite;
 }
